@@ -1,0 +1,50 @@
+/* core.h: the core vocabulary every ATen operator is lowered to, and short builders for it. Passes and sched see only this.
+ *
+ * ty.<prim>(a[,b[,c]])          elementwise, one row of prims.def; operands broadcast as in PyTorch
+ *                               and have one compute dtype (casts are explicit). Result dtype by the prim (bool for compares).
+ * ty.cast(x, dtype)             elementwise conversion with PyTorch's rules (float to int truncates, to bool is != 0)
+ * ty.full(shape, dtype, float|int|bool value)   constant of any (symbolic) shape
+ * ty.iota(shape, dim)           int64: the index along `dim`
+ * ty.dimval(int)                int64 scalar (rank 0): a symbolic size as a value
+ * ty.reshape(x, shape)          same elements in row-major order; shape is fully resolved (no -1)
+ * ty.permute(x, perm)           out.shape[i] = x.shape[perm[i]]
+ * ty.expand(x, shape)           broadcast to shape, right-aligned
+ * ty.slice(x, dim, start, step, length)   start and step as they index; 0 <= start; step may be negative (flip)
+ * ty.index(x, i0, ..., ir-1)    elementwise gather: one integer value per dim of x, broadcast together; out of range raises
+ * ty.reduce(x, kind, dims, keepdim)       kind: "sum" "prod" "max" "min" "any" "all" "argmax" "argmin" (arg*: one dim, int64 result)
+ *                               float max and min propagate NaN; accumulates in x's dtype (lowering casts first)
+ * ty.cat(xs, dim)
+ * ty.scan(x, kind, dim)         inclusive scan: "sum" or "prod"
+ * ty.matmul(a, b)               a [..., M, K], b [..., K, N]: batch dims broadcast; float32 or float64
+ * ty.linear(x, w, bias?)        x [..., K], w [N, K], bias [N]
+ * ty.pack(w)                    weight [N, K] in kernel layout (opaque bytes, u8 rank 1); folded when w is constant
+ * ty.gemm(x, packed, N)         x [..., K] times packed weight -> [..., N]
+ * ty.attention(q, k, v, mask?, bias?, is_causal, scale)   q [B,H,S,D], k, v [B,Hkv,Sk,D(v)]; mask bool or float, bias float, both broadcastable to [B,H,S,Sk]
+ * ty.layer_norm / rms_norm / softmax are NOT core: they lower to reduce + elementwise and fuse into one loop.
+ */
+#ifndef TY_CORE_H
+#define TY_CORE_H
+#include "graph/graph.h"
+#include "loop/prims.h"
+
+/* Each returns NULL when out of memory or on a broken precondition (the context has the text). Elementwise builders
+ * broadcast; dtypes of the operands must agree already. A NULL operand gives NULL, so that calls nest. */
+ty_value *ty_c_prim(ty_graph *, ty_prim, ty_value *a, ty_value *b, ty_value *c);
+ty_value *ty_c_cast(ty_graph *, ty_value *, ty_dtype); /* returns the operand itself when the dtype is right already */
+ty_value *ty_c_full(ty_graph *, ty_dtype, int rank, const ty_dim *shape, double value);
+ty_value *ty_c_full_int(ty_graph *, ty_dtype, int rank, const ty_dim *shape, int64_t value);
+ty_value *ty_c_iota(ty_graph *, int rank, const ty_dim *shape, int dim);
+ty_value *ty_c_dimval(ty_graph *, ty_dim);
+ty_value *ty_c_reshape(ty_graph *, ty_value *, int rank, const ty_dim *shape); /* folds identity */
+ty_value *ty_c_permute(ty_graph *, ty_value *, const int *perm);
+ty_value *ty_c_expand(ty_graph *, ty_value *, int rank, const ty_dim *shape);
+ty_value *ty_c_slice(ty_graph *, ty_value *, int dim, ty_dim start, int64_t step, ty_dim length);
+ty_value *ty_c_index(ty_graph *, ty_value *x, ty_value *const *indices); /* x->rank entries */
+ty_value *ty_c_reduce(ty_graph *, const char *kind, ty_value *, int ndims, const int *dims, bool keepdim);
+ty_value *ty_c_cat(ty_graph *, int n, ty_value *const *, int dim);
+ty_value *ty_c_matmul(ty_graph *, ty_value *a, ty_value *b);
+ty_value *ty_c_linear(ty_graph *, ty_value *x, ty_value *w, ty_value *bias);
+ty_value *ty_c_attention(ty_graph *, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale);
+/* Broadcast of two shapes by PyTorch's rule; TY_INVALID when they do not match. */
+ty_status ty_broadcast(ty_graph *, int ra, const ty_dim *a, int rb, const ty_dim *b, int *r, ty_dim *out);
+#endif

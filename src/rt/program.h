@@ -1,0 +1,96 @@
+/* program.h: a compiled model: buffers, integer expressions over the symbols, and the steps that the pool's threads run together.
+ * Built by sched, run by the doors; knows nothing of graphs. Immutable once finished, but for its folded state and caches,
+ * which it locks itself: any number of threads may run one program at once. */
+#ifndef TY_PROGRAM_H
+#define TY_PROGRAM_H
+#include "base/base.h"
+#include "tuyere_abi.h"
+
+typedef struct ty_program ty_program;
+typedef int ty_pexpr; /* index into the program's expression table */
+typedef enum ty_pexpr_op { TY_PE_CONST, TY_PE_SYM, TY_PE_ADD, TY_PE_MUL, TY_PE_DIV, TY_PE_MOD, TY_PE_MIN, TY_PE_MAX } ty_pexpr_op;
+
+typedef enum ty_pbuf_kind {
+  TY_PB_INPUT,   /* caller's memory, per call; `index` is the input's position */
+  TY_PB_OUTPUT,  /* caller's memory, per call; `index` is the output's position */
+  TY_PB_ARENA,   /* lives within one run: offset planned from the first and last step that touch it */
+  TY_PB_STATE,   /* written by fold steps, read by runs; lives as long as the program: packed weights, folded constants */
+  TY_PB_LITERAL, /* bytes copied into the program */
+} ty_pbuf_kind;
+typedef int ty_pbuf;
+
+ty_program *ty_program_create(ty_ctx *); /* NULL: no memory */
+void ty_program_destroy(ty_program *);
+
+/* ---- Building ---- (negative results: out of memory; checked once in finish) */
+int ty_program_symbol(ty_program *, const char *name);
+ty_pexpr ty_program_const(ty_program *, int64_t);
+ty_pexpr ty_program_expr(ty_program *, ty_pexpr_op, int64_t value_or_sym, ty_pexpr a, ty_pexpr b); /* hash-consed */
+ty_pbuf ty_program_buffer(ty_program *, ty_pbuf_kind, int index, ty_dtype, ty_pexpr bytes, const char *name);
+ty_pbuf ty_program_literal(ty_program *, const void *data, size_t bytes);
+
+typedef struct ty_step_loop {  /* a loop kernel over rows x cols */
+  ty_loop_fn fn; const void *self; /* fn may be set later, through ty_program_set_fn */
+  int nbufs; const ty_pbuf *bufs; const bool *writes;
+  int npars; const ty_pexpr *pars;
+  ty_pexpr rows, cols;
+  bool whole_cols;       /* never split columns across threads */
+  size_t scratch_fixed, scratch_per_col; /* bytes a thread */
+} ty_step_loop;
+typedef struct ty_step_gemm {  /* C = A x B for a batch; C goes through the epilogue, or is written when there is none */
+  ty_pbuf a; ty_pexpr a_off, lda, a_batch[2];   /* elements */
+  ty_pbuf b; bool packed; ty_pexpr b_off, ldk, ldn, b_batch[2]; /* packed: only b and b_off (0) are read */
+  ty_pbuf c; ty_pexpr c_off, ldc, c_batch[2];   /* c < 0 with an epilogue */
+  ty_pexpr batch[2], m, n, k;
+  bool f64;
+  const ty_step_loop *epilogue; /* rows = batch0 * batch1 * m in that order, cols = n; NULL: none */
+} ty_step_gemm;
+typedef struct ty_step_attn {
+  ty_pbuf q, k, v, o; ty_pexpr off[4];          /* q, k, v, o */
+  ty_pexpr stride[4][3];                        /* of q, k, v, o over batch, head, sequence; the last dim is contiguous */
+  ty_pexpr batch, heads, kv_heads, sq, sk, d, dv;
+  ty_pbuf mask; bool mask_is_bool; ty_pexpr mask_off, mask_stride[4];   /* mask < 0: none; strides over b, h, q, k */
+  ty_pbuf bias; ty_pexpr bias_off, bias_stride[4];
+  bool causal; double scale;
+} ty_step_attn;
+typedef struct ty_step_pack { ty_pbuf src; ty_pexpr off, ldk, ldn, k, n; ty_pbuf dst; } ty_step_pack; /* float32 */
+typedef struct ty_step_scan { ty_pbuf src, dst; ty_dtype dtype; bool prod; ty_pexpr outer, len, inner; } ty_step_scan; /* contiguous */
+
+/* Appends a step. `fold`: it belongs to the folded part (reads inputs that are parameters, literals and state only), which
+ * runs when a parameter it depends on has changed and not at each call. The structs and their arrays are copied.
+ * `name`: what profile and explain show, e.g. "linear+gelu [M,768]x[768,3072]"; `flops`, `bytes`: work as expressions, for
+ * GFLOP/s and GB/s (-1: none). */
+typedef struct ty_step_info { const char *name; const char *kernel; ty_pexpr flops, bytes; bool fold; } ty_step_info;
+int ty_program_add_loop(ty_program *, const ty_step_info *, const ty_step_loop *);
+int ty_program_add_gemm(ty_program *, const ty_step_info *, const ty_step_gemm *);
+int ty_program_add_attn(ty_program *, const ty_step_info *, const ty_step_attn *);
+int ty_program_add_pack(ty_program *, const ty_step_info *, const ty_step_pack *);
+int ty_program_add_scan(ty_program *, const ty_step_info *, const ty_step_scan *);
+/* Which inputs are parameters (folded steps depend on them) and what may be freed after folding follow from the steps. */
+ty_status ty_program_finish(ty_program *, ty_ctx *);
+/* Sets the compiled function of loop kernels after the compiler has run (by the `self` pointer given at the build). */
+void ty_program_set_fn(ty_program *, const void *self, ty_loop_fn fn);
+/* Called when the program is destroyed (releases dlopen handles, loops). */
+void ty_program_on_destroy(ty_program *, void (*f)(void *), void *user);
+
+/* ---- Running ---- */
+typedef struct ty_run {
+  const int64_t *syms;     /* value of each symbol */
+  void *const *inputs;     /* by input position; parameters included */
+  void *const *outputs;    /* by output position; memory the caller allocated */
+  const uint64_t *changed; /* bit an input: this parameter's data is new since the last call; NULL: none is. The first run
+                              folds everything; runs that fold wait for runs in progress. */
+} ty_run;
+ty_status ty_program_run(ty_program *, ty_ctx *, const ty_run *);
+/* true when the input is read by folded steps only, so that its memory may be released after the first run. */
+bool ty_program_input_folded(const ty_program *, int input);
+
+/* ---- Looking ---- */
+typedef struct ty_step_stat { const char *name, *kernel; bool fold; uint64_t calls; double seconds; double flops, bytes; } ty_step_stat; /* sums over calls */
+void ty_program_profile(ty_program *, bool on); /* clears and starts, or stops */
+int ty_program_nsteps(const ty_program *);
+void ty_program_stat(const ty_program *, int step, ty_step_stat *);
+typedef struct ty_memory { size_t arena, arena_naive, state, literals; int buffers, barriers, steps; } ty_memory; /* for the last bound shape */
+void ty_program_memory(const ty_program *, ty_memory *);
+void ty_program_print(const ty_program *, ty_str *out);
+#endif
