@@ -31,7 +31,7 @@ bool ty_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a,
 bool ty_mul_i64(int64_t a, int64_t b, int64_t *out) { return !__builtin_mul_overflow(a, b, out); }
 bool ty_add_i64(int64_t a, int64_t b, int64_t *out) { return !__builtin_add_overflow(a, b, out); }
 
-enum { HUGE = 2 << 20 };
+enum { HUGE_PAGE = 2 << 20 };
 
 static size_t round_pages(size_t bytes) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -40,13 +40,13 @@ static size_t round_pages(size_t bytes) {
 
 void *ty_pages_alloc(size_t bytes) {
   if (must_fail() || bytes > SIZE_MAX / 2) return NULL;
-  size_t size = round_pages(bytes), span = size + HUGE;
+  size_t size = round_pages(bytes), span = size + HUGE_PAGE;
   char *raw = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw == MAP_FAILED) return NULL;
-  size_t head = (size_t)(-(uintptr_t)raw & (HUGE - 1));
+  size_t head = (size_t)(-(uintptr_t)raw & (HUGE_PAGE - 1));
   if (head) munmap(raw, head);
-  munmap(raw + head + size, span - head - size); /* never empty: head < HUGE */
-  if (size >= HUGE) madvise(raw + head, size, MADV_HUGEPAGE);
+  munmap(raw + head + size, span - head - size); /* never empty: head < HUGE_PAGE */
+  if (size >= HUGE_PAGE) madvise(raw + head, size, MADV_HUGEPAGE);
   return raw + head;
 }
 

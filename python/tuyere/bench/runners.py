@@ -1,0 +1,303 @@
+"""Runners: one process each, so that no thread pool disturbs another, told by a pipe when to run.
+
+A runner's process builds the model, compiles it and then answers ``run`` with the seconds of each
+timed call. ``Runner`` is the parent's handle on it.
+"""
+
+import contextlib
+import dataclasses
+import gc
+import importlib.metadata
+import multiprocessing
+import os
+import pathlib
+import tempfile
+import time
+import traceback
+from typing import Any, Callable
+
+import torch
+from torch.utils import _pytree as pytree
+
+
+class Flat(torch.nn.Module):
+    """The model as a function of a flat list of tensors that returns a flat tuple: what exporters take."""
+
+    def __init__(self, example):
+        super().__init__()
+        self.model = example.model
+        self.inputs, self.spec = pytree.tree_flatten((example.args, example.kwargs))
+
+    def forward(self, *inputs):
+        args, kwargs = pytree.tree_unflatten(inputs, self.spec)
+        return tuple(tensors(self.model(*args, **kwargs)))
+
+
+def tensors(outputs) -> list[torch.Tensor]:
+    """The tensors among nested outputs, in order."""
+    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+
+
+# Each of these takes an example and returns a function of no arguments that makes one call. What it
+# returns is nested PyTorch outputs, or for other engines a list of arrays.
+
+
+def _eager(example) -> Callable[[], Any]:
+    return example
+
+
+def _compiled(example, backend: str) -> Callable[[], Any]:
+    return dataclasses.replace(example, model=torch.compile(example.model, backend=backend))
+
+
+def _inductor(example):
+    return _compiled(example, "inductor")
+
+
+def _inductor_freezing(example):
+    import torch._inductor.config
+
+    torch._inductor.config.freezing = True
+    return _compiled(example, "inductor")
+
+
+def _openvino(example):
+    import openvino
+
+    flat = Flat(example)
+    program = torch.export.export(flat, tuple(flat.inputs))
+    compiled = openvino.Core().compile_model(
+        openvino.convert_model(program),
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        },
+    )
+    request = compiled.create_infer_request()
+    arrays = {index: tensor.numpy() for index, tensor in enumerate(flat.inputs)}
+    count = len(compiled.outputs)
+
+    def call():
+        results = request.infer(arrays, share_inputs=True, share_outputs=True)
+        return [results[index] for index in range(count)]
+
+    return call
+
+
+def _onnxruntime(example):
+    import onnxruntime
+
+    flat = Flat(example)
+    program = torch.onnx.export(flat, tuple(flat.inputs), dynamo=True, verbose=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.onnx")
+        program.save(path)
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    # An input that the model does not use may be gone from the exported program.
+    names = [value.name for value in program.model.graph.inputs]
+    wanted = {value.name for value in session.get_inputs()}
+    feed = {name: tensor.numpy() for name, tensor in zip(names, flat.inputs, strict=True) if name in wanted}
+    return lambda: session.run(None, feed)
+
+
+def _tuyere(example):
+    return _compiled(example, "tuyere")
+
+
+def _tuyere_direct(example):
+    import tuyere
+
+    return dataclasses.replace(example, model=tuyere.compile(example.model, *example.args, **example.kwargs))
+
+
+RUNNERS = {
+    "eager": _eager,
+    "inductor": _inductor,
+    "inductor-freezing": _inductor_freezing,
+    "openvino": _openvino,
+    "onnxruntime": _onnxruntime,
+    "tuyere": _tuyere,
+    "tuyere-direct": _tuyere_direct,
+}
+OURS = ("tuyere", "tuyere-direct")
+PEERS = ("inductor", "inductor-freezing", "openvino", "onnxruntime")
+
+
+def as_tensors(outputs) -> list[torch.Tensor]:
+    """Copies of a runner's outputs as tensors that own their memory."""
+    if isinstance(outputs, list):
+        return [torch.as_tensor(array).clone() for array in outputs]
+    return [tensor.detach().clone() for tensor in tensors(outputs)]
+
+
+def compare(outputs: list, reference: list, exact: list) -> dict:
+    """Judges outputs as PyTorch's own benchmarks do, and by norms.
+
+    ``reference`` is what eager gave and ``exact`` what it gave in float64. The errors are the
+    largest over the outputs of ``|output - reference| / |reference|`` (2-norms).
+    """
+    from torch._dynamo.utils import same
+
+    if len(outputs) != len(reference):
+        return {"same": False, "error_eager": None, "error_exact": None}
+
+    def error(truth):
+        worst = 0.0
+        for ours, theirs in zip(outputs, truth, strict=True):
+            ours, theirs = ours.double(), theirs.double()
+            worst = max(worst, ((ours - theirs).norm() / theirs.norm().clamp_min(1e-300)).item())
+        return worst
+
+    return {
+        "same": bool(same(list(reference), list(outputs), list(exact), tol=1e-4)),
+        "error_eager": error(reference),
+        "error_exact": error(exact),
+    }
+
+
+def _status(field: str) -> float:
+    """A line of /proc/self/status, in MB; 0 where there is none (not Linux)."""
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) / 1024
+    return 0.0
+
+
+class _Server:
+    """What lives in a runner's process: answers (verb, arguments) with a picklable result."""
+
+    def __init__(self, runner: str, build: Callable, args: tuple):
+        self.runner = runner
+        self.example = build(*args)
+
+    def setup(self) -> dict:
+        """Compiles and makes the first call: seconds that both took together, and those inside tuyere."""
+        start = time.perf_counter()
+        self.call = RUNNERS[self.runner](self.example)
+        self.outputs = as_tensors(self.call())
+        seconds = {"compile_s": time.perf_counter() - start}
+        if self.runner in OURS:
+            import tuyere
+
+            if hasattr(tuyere, "last_compile_seconds"):
+                seconds["inside_s"] = tuyere.last_compile_seconds()
+        self.call()
+        start = time.perf_counter()
+        self.call()
+        self.timed_calls = max(2, min(20, int(0.1 / (time.perf_counter() - start))))
+        gc.collect()
+        gc.disable()
+        with contextlib.suppress(OSError):  # from here on the peak is that of running, not of compiling
+            pathlib.Path("/proc/self/clear_refs").write_text("5")
+        return seconds
+
+    def run(self) -> list[float]:
+        """One turn: an untimed call, then a few timed ones; their seconds."""
+        self.call()
+        seconds = []
+        for _ in range(self.timed_calls):
+            start = time.perf_counter()
+            self.call()
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    def memory(self) -> dict:
+        """Peak resident memory while running, and now, in MB."""
+        return {"rss_peak_mb": _status("VmHWM"), "rss_mb": _status("VmRSS")}
+
+    def save_reference(self, path: str) -> None:
+        """Writes eager's outputs in the model's own precision and in float64."""
+        double = dataclasses.replace(
+            self.example,
+            model=self.example.model.double(),
+            args=_to_double(self.example.args),
+            kwargs=_to_double(self.example.kwargs),
+        )
+        torch.save((self.outputs, as_tensors(double())), path)
+
+    def accuracy(self, path: str) -> dict:
+        """Compares one call's outputs with those that ``save_reference`` wrote."""
+        return compare(self.outputs, *torch.load(path))
+
+
+def _to_double(tree):
+    return pytree.tree_map_only(torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, tree)
+
+
+def _serve(pipe, runner, build, args) -> None:
+    # Exporters and compilers chat; what matters comes back through the pipe.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    with torch.no_grad(), contextlib.suppress(EOFError, KeyboardInterrupt):
+        server = None
+        while True:
+            verb, arguments = pipe.recv()
+            try:
+                server = server or _Server(runner, build, args)
+                pipe.send((True, getattr(server, verb)(*arguments)))
+            except Exception as error:  # the parent shows it; the others go on
+                pipe.send((False, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
+
+
+class RunnerError(RuntimeError):
+    """A runner that could not do what it was told; the message is its own."""
+
+
+class Runner:
+    """A runner's process, seen from its parent.
+
+    ``build(*args)`` makes the example there, so both must be picklable; ``environment`` is added to
+    the process's (a cache directory, for one).
+    """
+
+    def __init__(self, name: str, build: Callable, args: tuple = (), environment: dict[str, str] | None = None):
+        self.name = name
+        context = multiprocessing.get_context("spawn")
+        self._pipe, child = context.Pipe()
+        self._process = context.Process(target=_serve, args=(child, name, build, args))
+        saved = dict(os.environ)
+        os.environ.update(environment or {})  # the process inherits it
+        try:
+            self._process.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(saved)
+        child.close()
+
+    def ask(self, verb: str, *arguments, timeout: float = 900.0):
+        """Calls a method of the process's server; RunnerError if it fails, dies or takes longer than ``timeout``."""
+        try:
+            self._pipe.send((verb, arguments))
+            if not self._pipe.poll(timeout):
+                raise RunnerError(f"{self.name}: no answer to {verb} in {timeout:.0f} s")
+            ok, result = self._pipe.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            self._process.join(5)
+            raise RunnerError(f"{self.name}: its process died (exit code {self._process.exitcode})") from None
+        if not ok:
+            raise RunnerError(result)
+        return result
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._pipe.close()
+        self._process.join(3)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def versions() -> dict:
+    """Installed versions of everything that is measured."""
+    found = {}
+    for name in ("torch", "transformers", "openvino", "onnxruntime", "tuyere"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

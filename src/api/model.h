@@ -1,0 +1,30 @@
+/* model.h: from a graph to something that runs: the pipeline behind every door. */
+#ifndef TY_MODEL_H
+#define TY_MODEL_H
+#include "graph/graph.h"
+#include "rt/program.h"
+
+typedef struct ty_options {
+  bool no_compiler;        /* never call a C compiler: interpreted loops */
+  const char *dump;        /* comma-separated pass names, or "all": graph text after them goes to the log; NULL: TUYERE_DUMP */
+  const char *python;      /* path of a Python that has ziglang, may be NULL */
+} ty_options;
+
+/* A compiled model owns its graph (for dims and names) and its program. */
+typedef struct ty_model ty_model;
+/* Takes the graph over, also on failure. */
+ty_status ty_model_compile(ty_ctx *, ty_graph *, const ty_options *, ty_model **out);
+void ty_model_destroy(ty_model *);
+ty_program *ty_model_program(ty_model *);
+const ty_graph *ty_model_graph(const ty_model *); /* inputs (in calling order) and their shapes; outputs */
+int ty_model_nsyms(const ty_model *);             /* size symbols; symbol i of the graph is symbol i of the program */
+int ty_model_noutputs(const ty_model *);
+typedef struct ty_model_output { ty_dtype dtype; int rank; const ty_dim *shape; } ty_model_output; /* outputs are contiguous */
+void ty_model_get_output(const ty_model *, int i, ty_model_output *);
+/* What explain shows, as JSON text: {"operators": {...}, "steps": [{"name", "kernel", "fused": [...], "declined": [...]}],
+ * "passes": [{"name", "seconds", "nodes"}], "compile": {...}, "compiler": "...", "memory": {...}}. Caller ty_free()s. */
+char *ty_model_explain(const ty_model *);
+/* C text of the emitted kernels, for people. Caller ty_free()s. */
+char *ty_model_source(const ty_model *);
+double ty_model_seconds(const ty_model *); /* time spent inside ty_model_compile */
+#endif

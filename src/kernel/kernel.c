@@ -1,0 +1,21 @@
+/* kernel.c: the dispatch table over tiers, from kernels.def, and packing's public face. */
+#include "kernel/kernel_int.h"
+
+const ty_kernels *ty_kernels_get(ty_isa isa) {
+  const ty_kernels *best = &ty_kernels__portable;
+#define TY_TIER(tier, id, mr, nr, lanes) if ((id) <= isa) best = &ty_kernels__##tier;
+#include "kernel/kernels.def"
+#undef TY_TIER
+  return best;
+}
+
+int64_t ty_packed_b_floats(const ty_kernels *ks, int64_t k, int64_t n) { return ty_packed_b_panels(ks, n) * ks->nr * k; }
+
+void ty_pack_b_f32(const ty_kernels *ks, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst) {
+  ks->pack_b(k, n, b, ldk, ldn, dst, 0, ty_packed_b_panels(ks, n));
+}
+
+void ty_pack_b_f32_range(const ty_kernels *ks, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
+                         int64_t p0, int64_t p1) {
+  ks->pack_b(k, n, b, ldk, ldn, dst, p0, p1);
+}

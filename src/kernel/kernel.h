@@ -1,0 +1,107 @@
+/* kernel.h: the compute kernels: matrix products from packed panels, attention, and the tiers (CPU levels) they come in.
+ *
+ * Everything here is freestanding: no allocation, no globals, no system calls. Callers own all memory, scratch included.
+ * Drivers are SPMD: each of nt threads calls with its tid in [0, nt) and its own scratch; a call returns when that thread's
+ * share is done, and the result is complete when all have returned (the caller's barrier). Any nt gives the same bits.
+ * Sizes and strides are in elements. float32 throughout unless a name says f64. NaN and infinities propagate. */
+#ifndef TY_KERNEL_H
+#define TY_KERNEL_H
+#include "base/base.h"
+
+enum { TY_KERNEL_MR_MAX = 8, TY_KERNEL_NV_MAX = 3 };
+
+/* C[mr, nv*lanes] (+)= A[mr, k] B[k, nv*lanes]: a rows lda apart with k contiguous, b rows ldb apart. accumulate: add to C. */
+typedef void (*ty_gemm_f32_fn)(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc,
+                               int accumulate);
+
+/* What is added to one row of attention scores; each pointer may be NULL; *_k: stride along keys. */
+typedef struct ty_score_row {
+  const float *mask; int64_t mask_k;
+  const uint8_t *keep; int64_t keep_k; /* 0: the key is not attended to */
+  const float *bias; int64_t bias_k;
+} ty_score_row;
+
+/* The kernels of a tier. gemm[nv-1][mr-1] for nv in [1, nr/lanes] and mr in [1, mr]; NULL elsewhere. */
+typedef struct ty_kernels {
+  ty_isa isa;
+  const char *name;
+  int mr, nr, lanes;
+  ty_gemm_f32_fn gemm[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
+  /* Panels [p0, p1) of B[k, n], see ty_pack_b_f32. */
+  void (*pack_b)(int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst, int64_t p0, int64_t p1);
+  void (*exp)(int64_t n, const float *x, float *y); /* within 2 ulp; exp(-inf) = 0, overflow gives inf; x == y allowed */
+  void (*scale)(int64_t n, float *x, float by);
+  void (*dot_rows)(int64_t rows, int64_t d, const float *q, const float *k, int64_t ldk, float *out); /* out[i] = q . k[i] */
+  /* One row of a block of scores: s[0..n) holds dot products, becomes exp(s*scale + add - max'). Updates the running
+   * *max and *sum; returns the factor by which what was summed before must shrink. add may be NULL. */
+  float (*softmax_row)(int64_t n, float *s, float scale, const ty_score_row *add, float *max, float *sum);
+} ty_kernels;
+
+/* The tier's kernels, or the next lower tier that is built. Never NULL. Does not probe the CPU: see ty_cpu_get. */
+const ty_kernels *ty_kernels_get(ty_isa);
+
+/* Packed B: panels of nr columns, each k-major [k][nr], the last padded with zeros; panel p starts at p*k*nr. dst is 64-byte
+ * aligned. B[i, j] = b[i*ldk + j*ldn], so a torch Linear weight [N, K] has ldk 1, ldn K. */
+static inline int64_t ty_packed_b_panels(const ty_kernels *ks, int64_t n) { return (n + ks->nr - 1) / ks->nr; }
+int64_t ty_packed_b_floats(const ty_kernels *, int64_t k, int64_t n);
+void ty_pack_b_f32(const ty_kernels *, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst);
+/* Panels [p0, p1) only, so that threads can share the work; dst is the start of the whole packed B. */
+void ty_pack_b_f32_range(const ty_kernels *, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
+                         int64_t p0, int64_t p1);
+
+/* Epilogue: rows [m0, m1), columns [n0, n1) of product `batch` (= outer*heads + head) are complete in acc[(i-m0)*ldacc + j-n0].
+ * It writes the result wherever it likes, and may overwrite acc's tile in place ((float *)acc). Each element of the
+ * product is passed exactly once. */
+typedef void (*ty_gemm_epi)(void *ctx, int tid, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
+                            const float *acc, int64_t ldacc);
+/* Prologue: fills dst[(i-m0)*ld + kk-k0] with A[i, kk] for rows [m0, m1). The driver asks for whole rows (k0 = 0, k1 = k), and
+ * for the same rows once per thread and run of columns (so up to nt times in all). */
+typedef void (*ty_gemm_pro)(void *ctx, int tid, int64_t batch, int64_t m0, int64_t m1, int64_t k0, int64_t k1,
+                            float *dst, int64_t ld);
+
+/* C = A B, for batch x heads products. Zero-initialise and set what is used; batch = heads = 1 for a plain product. */
+typedef struct ty_gemm {
+  int64_t batch, heads;
+  int64_t m, n, k;
+  const float *a; int64_t lda, a_batch, a_head;    /* k contiguous; unused if pro is set */
+  const float *b; int64_t b_batch, b_head;         /* packed (ty_pack_b_f32), unless b_strided; strides may be 0 */
+  bool b_strided; int64_t ldk, ldn;                /* b at run time: B[i, j] = b[i*ldk + j*ldn], packed in scratch */
+  float *c; int64_t ldc, c_batch, c_head;          /* n contiguous; unused if epi is set */
+  ty_gemm_epi epi; void *epi_ctx;
+  ty_gemm_pro pro; void *pro_ctx;
+} ty_gemm;
+size_t ty_gemm_f32_scratch(const ty_kernels *, const ty_gemm *); /* bytes per thread; any tid and nt; pointers are not read */
+void ty_gemm_f32(const ty_kernels *, const ty_gemm *, int tid, int nt, void *scratch); /* scratch 64-byte aligned */
+
+/* float64, any strides: C[i, j] = sum A[i, p] B[p, j]. Correct and vectorised, not tuned. No scratch. */
+typedef struct ty_gemm64 {
+  int64_t batch, heads, m, n, k;
+  const double *a; int64_t a_m, a_k, a_batch, a_head;
+  const double *b; int64_t b_k, b_n, b_batch, b_head;
+  double *c; int64_t c_m, c_n, c_batch, c_head;
+} ty_gemm64;
+void ty_gemm_f64(const ty_gemm64 *, int tid, int nt);
+
+/* o = softmax(q k^T * scale + mask + bias) v, as torch's scaled_dot_product_attention: query head h uses key head
+ * h / (hq/hkv); causal: query i sees keys j <= i; a row with no key to attend to gives 0. d and dv are contiguous, the rest
+ * strided: views of a merged QKV need no copy. */
+typedef enum ty_mask { TY_MASK_NONE = 0, TY_MASK_F32, TY_MASK_BOOL } ty_mask; /* f32: added; bool: uint8, nonzero = attend */
+typedef struct ty_attn {
+  int64_t b, hq, hkv, sq, sk, d, dv; /* hq is a multiple of hkv */
+  const float *q; int64_t q_b, q_h, q_s;
+  const float *k; int64_t k_b, k_h, k_s;
+  const float *v; int64_t v_b, v_h, v_s;
+  float *o; int64_t o_b, o_h, o_s;
+  ty_mask mask_kind; const void *mask; int64_t mask_b, mask_h, mask_q, mask_k; /* strides may be 0 */
+  const float *bias; int64_t bias_b, bias_h, bias_q, bias_k;                    /* NULL: none */
+  bool causal;
+  float scale;
+} ty_attn;
+size_t ty_attn_f32_scratch(const ty_kernels *, const ty_attn *); /* bytes per thread; any tid and nt; pointers are not read */
+void ty_attn_f32(const ty_kernels *, const ty_attn *, int tid, int nt, void *scratch); /* scratch 64-byte aligned */
+
+/* The same in plain loops: the truth for tests. The gemm reference reads b as strided (b_strided is ignored), takes no
+ * prologue, and writes c. Both sum in double. scores: sk doubles. */
+void ty_gemm_f32_ref(const ty_gemm *);
+void ty_attn_f32_ref(const ty_attn *, double *scores);
+#endif

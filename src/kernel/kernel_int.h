@@ -1,0 +1,21 @@
+/* kernel_int.h: what the kernel room shares inside: the tiers' tables, from kernels.def, and small helpers. */
+#ifndef TY_KERNEL_INT_H
+#define TY_KERNEL_INT_H
+#include "kernel/kernel.h"
+
+#define TY_TIER(tier, isa, mr, nr, lanes) \
+  extern const ty_kernels ty_kernels__##tier; \
+  void ty_gemm_f32_##mr##x##nr##__##tier(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, \
+                                         int64_t ldc, int accumulate); \
+  _Static_assert(mr <= TY_KERNEL_MR_MAX && nr % lanes == 0 && nr / lanes <= TY_KERNEL_NV_MAX, #tier);
+#include "kernel/kernels.def"
+#undef TY_TIER
+
+static inline int64_t kernel_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t kernel_max(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t kernel_ceil(int64_t a, int64_t by) { return (a + by - 1) / by; }
+static inline int64_t kernel_up(int64_t a, int64_t to) { return (a + to - 1) / to * to; }
+static inline int64_t kernel_share(int64_t n, int64_t i, int64_t of) { /* start of the i-th of `of` even parts of n */
+  return n / of * i + kernel_min(i, n % of);
+}
+#endif

@@ -1,0 +1,35 @@
+/* tier.c: one tier's kernels; built once a tier, with its flags and -DTY_TIER_NAME=<tier>, -DTY_TIER_<tier>. */
+#include "kernel/kernel_int.h"
+#if defined(TY_TIER_avx512)
+#include "kernel/vec/vec_avx512.h"
+enum { TIER_MR = 8, TIER_NR = 48, TIER_ISA = TY_ISA_AVX512 };
+#define TIER_GEMM ty_gemm_f32_8x48__avx512
+#define TIER_TABLE ty_kernels__avx512
+#define TIER_TEXT "avx512"
+#elif defined(TY_TIER_avx2)
+#include "kernel/vec/vec_avx2.h"
+enum { TIER_MR = 6, TIER_NR = 16, TIER_ISA = TY_ISA_AVX2 };
+#define TIER_GEMM ty_gemm_f32_6x16__avx2
+#define TIER_TABLE ty_kernels__avx2
+#define TIER_TEXT "avx2"
+#else
+#include "kernel/vec/vec_portable.h"
+enum { TIER_MR = 4, TIER_NR = 8, TIER_ISA = TY_ISA_PORTABLE };
+#define TIER_GEMM ty_gemm_f32_4x8__portable
+#define TIER_TABLE ty_kernels__portable
+#define TIER_TEXT "portable"
+#endif
+enum { TIER_NV = TIER_NR / VF_LANES };
+#define TY_TIER(tier, id, mr, nr, lanes) \
+  _Static_assert((int)(id) != (int)TIER_ISA || (mr == TIER_MR && nr == TIER_NR && lanes == VF_LANES), #tier " disagrees with kernels.def");
+#include "kernel/kernels.def"
+#undef TY_TIER
+#include "kernel/tmpl/gemm_tmpl.h"
+#include "kernel/tmpl/pack_tmpl.h"
+#include "kernel/tmpl/math_tmpl.h"
+
+const ty_kernels TIER_TABLE = {
+    .isa = TIER_ISA, .name = TIER_TEXT, .mr = TIER_MR, .nr = TIER_NR, .lanes = VF_LANES,
+    .gemm = TIER_GEMM_TABLE,
+    .pack_b = tier_pack_b, .exp = tier_exp, .scale = tier_scale, .dot_rows = tier_dot_rows, .softmax_row = tier_softmax_row,
+};

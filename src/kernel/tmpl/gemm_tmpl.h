@@ -1,0 +1,93 @@
+/* gemm_tmpl.h: the float32 GEMM micro-kernels of a tier, from one body: C[mr, nv vectors] (+)= A[mr, k] B[k, nv vectors].
+ * Accumulators are named scalars, because gcc keeps arrays of vectors in memory; mr and nv are constants at each call. */
+
+enum { GEMM_AHEAD = 1024 }; /* floats of B to prefetch ahead: panels follow each other in memory */
+
+#define GEMM_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define GEMM_SETUP(i) \
+  const float *a##i = a + (mr > i ? i : 0) * lda; \
+  vf c##i##0 = vf_zero(), c##i##1 = vf_zero(), c##i##2 = vf_zero(); \
+  if (mr > i && accumulate) { \
+    c##i##0 = vf_load(c + i * ldc); \
+    if (nv > 1) c##i##1 = vf_load(c + i * ldc + VF_LANES); \
+    if (nv > 2) c##i##2 = vf_load(c + i * ldc + 2 * VF_LANES); \
+  }
+#define GEMM_STEP(i) \
+  if (mr > i) { \
+    vf x = vf_set1(a##i[p]); \
+    c##i##0 = vf_fma(x, b0, c##i##0); \
+    if (nv > 1) c##i##1 = vf_fma(x, b1, c##i##1); \
+    if (nv > 2) c##i##2 = vf_fma(x, b2, c##i##2); \
+  }
+#define GEMM_STORE(i) \
+  if (mr > i) { \
+    vf_store(c + i * ldc, c##i##0); \
+    if (nv > 1) vf_store(c + i * ldc + VF_LANES, c##i##1); \
+    if (nv > 2) vf_store(c + i * ldc + 2 * VF_LANES, c##i##2); \
+  }
+
+VF_FN void gemm_body(const int mr, const int nv, int64_t k, const float *restrict a, int64_t lda, const float *restrict b,
+                     int64_t ldb, float *restrict c, int64_t ldc, int accumulate) {
+  GEMM_ROWS(GEMM_SETUP)
+  for (int64_t p = 0; p < k; p++, b += ldb) {
+    vf b0 = vf_load(b), b1 = nv > 1 ? vf_load(b + VF_LANES) : b0, b2 = nv > 2 ? vf_load(b + 2 * VF_LANES) : b0;
+    __builtin_prefetch(b + GEMM_AHEAD);
+    if (nv > 1 && VF_LANES == 16) __builtin_prefetch(b + GEMM_AHEAD + VF_LANES);
+    if (nv > 2 && VF_LANES == 16) __builtin_prefetch(b + GEMM_AHEAD + 2 * VF_LANES);
+    GEMM_ROWS(GEMM_STEP)
+  }
+  GEMM_ROWS(GEMM_STORE)
+}
+
+/* One row: four rows of B at a time on accumulators of their own, or the chain of additions would set the pace. */
+#define GEMV_SETUP(i) vf c##i##0 = vf_zero(), c##i##1 = vf_zero(), c##i##2 = vf_zero();
+#define GEMV_STEP(i) { \
+    vf x = vf_set1(a[p + i]); \
+    const float *r = b + i * ldb; \
+    c##i##0 = vf_fma(x, vf_load(r), c##i##0); \
+    if (nv > 1) c##i##1 = vf_fma(x, vf_load(r + VF_LANES), c##i##1); \
+    if (nv > 2) c##i##2 = vf_fma(x, vf_load(r + 2 * VF_LANES), c##i##2); \
+  }
+VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const float *restrict b, int64_t ldb,
+                     float *restrict c, int accumulate) {
+  GEMV_SETUP(0) GEMV_SETUP(1) GEMV_SETUP(2) GEMV_SETUP(3)
+  if (accumulate) {
+    c00 = vf_load(c);
+    if (nv > 1) c01 = vf_load(c + VF_LANES);
+    if (nv > 2) c02 = vf_load(c + 2 * VF_LANES);
+  }
+  int64_t p = 0;
+  for (; p + 4 <= k; p += 4, b += 4 * ldb) {
+    for (int i = 0; i < 4 * nv * VF_LANES; i += 16) __builtin_prefetch(b + GEMM_AHEAD + i);
+    GEMV_STEP(0) GEMV_STEP(1) GEMV_STEP(2) GEMV_STEP(3)
+  }
+  for (; p < k; p++, b += ldb) GEMV_STEP(0)
+  vf_store(c, vf_add(vf_add(c00, c10), vf_add(c20, c30)));
+  if (nv > 1) vf_store(c + VF_LANES, vf_add(vf_add(c01, c11), vf_add(c21, c31)));
+  if (nv > 2) vf_store(c + 2 * VF_LANES, vf_add(vf_add(c02, c12), vf_add(c22, c32)));
+}
+
+#define GEMM_KERNEL(name, mr, nv) \
+  void name(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int accumulate) { \
+    if (mr == 1) gemv_body(nv, k, a, b, ldb, c, accumulate); \
+    else gemm_body(mr, nv, k, a, lda, b, ldb, c, ldc, accumulate); \
+  }
+#define GEMM_STATIC(mr, nv) static GEMM_KERNEL(tier_gemm_##mr##_##nv, mr, nv)
+#define GEMM_COLUMN_1(nv) GEMM_STATIC(1, nv) GEMM_STATIC(2, nv) GEMM_STATIC(3, nv)
+#define GEMM_LIST_3(nv) tier_gemm_1_##nv, tier_gemm_2_##nv, tier_gemm_3_##nv
+
+GEMM_KERNEL(TIER_GEMM, TIER_MR, TIER_NV)
+GEMM_COLUMN_1(1) GEMM_COLUMN_1(2)
+#if defined(TY_TIER_avx512)
+#define GEMM_COLUMN_2(nv) GEMM_STATIC(4, nv) GEMM_STATIC(5, nv) GEMM_STATIC(6, nv) GEMM_STATIC(7, nv)
+GEMM_COLUMN_1(3) GEMM_COLUMN_2(1) GEMM_COLUMN_2(2) GEMM_COLUMN_2(3) GEMM_STATIC(8, 1) GEMM_STATIC(8, 2)
+#define GEMM_LIST_7(nv) GEMM_LIST_3(nv), tier_gemm_4_##nv, tier_gemm_5_##nv, tier_gemm_6_##nv, tier_gemm_7_##nv
+#define TIER_GEMM_TABLE {{GEMM_LIST_7(1), tier_gemm_8_1}, {GEMM_LIST_7(2), tier_gemm_8_2}, {GEMM_LIST_7(3), TIER_GEMM}}
+#elif defined(TY_TIER_avx2)
+GEMM_STATIC(4, 1) GEMM_STATIC(5, 1) GEMM_STATIC(6, 1) GEMM_STATIC(4, 2) GEMM_STATIC(5, 2)
+#define TIER_GEMM_TABLE {{GEMM_LIST_3(1), tier_gemm_4_1, tier_gemm_5_1, tier_gemm_6_1}, \
+                         {GEMM_LIST_3(2), tier_gemm_4_2, tier_gemm_5_2, TIER_GEMM}}
+#else
+GEMM_STATIC(4, 1)
+#define TIER_GEMM_TABLE {{GEMM_LIST_3(1), tier_gemm_4_1}, {GEMM_LIST_3(2), TIER_GEMM}}
+#endif

@@ -1,0 +1,53 @@
+/* vec_avx2.h: the vector vocabulary of the kernels on AVX2 with FMA. Same names as vec_portable.h, which specifies them. */
+#ifndef TY_VEC_AVX2_H
+#define TY_VEC_AVX2_H
+#if !defined(__AVX2__) || !defined(__FMA__) || defined(__AVX512F__)
+#error "vec_avx2.h needs -mavx2 -mfma and no AVX-512"
+#endif
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef __m256 vf;
+enum { VF_LANES = 8 };
+#define VF_FN static inline __attribute__((always_inline, unused))
+
+VF_FN vf vf_zero(void) { return _mm256_setzero_ps(); }
+VF_FN vf vf_set1(float x) { return _mm256_set1_ps(x); }
+VF_FN vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
+VF_FN void vf_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
+VF_FN __m256i vf_first(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+VF_FN vf vf_loadn(const float *p, int n) { return _mm256_maskload_ps(p, vf_first(n)); }
+VF_FN void vf_storen(float *p, vf x, int n) { _mm256_maskstore_ps(p, vf_first(n), x); }
+VF_FN vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
+VF_FN vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+VF_FN vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+VF_FN vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+VF_FN vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+VF_FN vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+VF_FN vf vf_round(vf x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+VF_FN vf vf_pow2_(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
+VF_FN vf vf_scale2(vf p, vf n) {
+  __m256i i = _mm256_cvtps_epi32(n), h = _mm256_srai_epi32(i, 1);
+  return _mm256_mul_ps(_mm256_mul_ps(p, vf_pow2_(h)), vf_pow2_(_mm256_sub_epi32(i, h)));
+}
+VF_FN float vf_sum(vf x) {
+  __m128 h = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  h = _mm_add_ps(h, _mm_movehl_ps(h, h));
+  return _mm_cvtss_f32(_mm_add_ss(h, _mm_movehdup_ps(h)));
+}
+VF_FN float vf_top(vf x) {
+  __m128 h = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+  return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
+}
+
+/* Rows r[0..8) of four floats each, as four columns. */
+#define VF_ROW_(r, j) _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(r(0 + j))), _mm_loadu_ps(r(4 + j)), 1)
+#define VF_TRANSPOSE4(r, o0, o1, o2, o3) do { \
+    __m256 v0_ = VF_ROW_(r, 0), v1_ = VF_ROW_(r, 1), v2_ = VF_ROW_(r, 2), v3_ = VF_ROW_(r, 3); \
+    __m256 t0_ = _mm256_unpacklo_ps(v0_, v1_), t1_ = _mm256_unpackhi_ps(v0_, v1_); \
+    __m256 t2_ = _mm256_unpacklo_ps(v2_, v3_), t3_ = _mm256_unpackhi_ps(v2_, v3_); \
+    o0 = _mm256_shuffle_ps(t0_, t2_, 0x44); o1 = _mm256_shuffle_ps(t0_, t2_, 0xee); \
+    o2 = _mm256_shuffle_ps(t1_, t3_, 0x44); o3 = _mm256_shuffle_ps(t1_, t3_, 0xee); } while (0)
+#endif

@@ -1,0 +1,42 @@
+/* vec_avx512.h: the vector vocabulary of the kernels on AVX-512. Same names as vec_portable.h, which specifies them. */
+#ifndef TY_VEC_AVX512_H
+#define TY_VEC_AVX512_H
+#if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__) || !defined(__FMA__)
+#error "vec_avx512.h needs -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma"
+#endif
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef __m512 vf;
+enum { VF_LANES = 16 };
+#define VF_FN static inline __attribute__((always_inline, unused))
+
+VF_FN vf vf_zero(void) { return _mm512_setzero_ps(); }
+VF_FN vf vf_set1(float x) { return _mm512_set1_ps(x); }
+VF_FN vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+VF_FN void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
+VF_FN vf vf_loadn(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p); }
+VF_FN void vf_storen(float *p, vf x, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), x); }
+VF_FN vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+VF_FN vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+VF_FN vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+VF_FN vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+VF_FN vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+VF_FN vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+VF_FN vf vf_round(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+VF_FN vf vf_scale2(vf p, vf n) { return _mm512_scalef_ps(p, n); }
+VF_FN float vf_sum(vf x) { return _mm512_reduce_add_ps(x); }
+VF_FN float vf_top(vf x) { return _mm512_reduce_max_ps(x); }
+
+/* Rows r[0..16) of four floats each, as four columns. */
+#define VF_ROW_(r, j) \
+  _mm512_insertf32x4(_mm512_insertf32x4(_mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(r(0 + j))), \
+    _mm_loadu_ps(r(4 + j)), 1), _mm_loadu_ps(r(8 + j)), 2), _mm_loadu_ps(r(12 + j)), 3)
+#define VF_TRANSPOSE4(r, o0, o1, o2, o3) do { \
+    __m512 v0_ = VF_ROW_(r, 0), v1_ = VF_ROW_(r, 1), v2_ = VF_ROW_(r, 2), v3_ = VF_ROW_(r, 3); \
+    __m512 t0_ = _mm512_unpacklo_ps(v0_, v1_), t1_ = _mm512_unpackhi_ps(v0_, v1_); \
+    __m512 t2_ = _mm512_unpacklo_ps(v2_, v3_), t3_ = _mm512_unpackhi_ps(v2_, v3_); \
+    o0 = _mm512_shuffle_ps(t0_, t2_, 0x44); o1 = _mm512_shuffle_ps(t0_, t2_, 0xee); \
+    o2 = _mm512_shuffle_ps(t1_, t3_, 0x44); o3 = _mm512_shuffle_ps(t1_, t3_, 0xee); } while (0)
+#endif

@@ -1,0 +1,42 @@
+/* vec_portable.h: the vector vocabulary of the kernels in GNU C vectors, for any CPU. It specifies the other vec headers:
+ * a new ISA writes this list of names, nothing else. */
+#ifndef TY_VEC_PORTABLE_H
+#define TY_VEC_PORTABLE_H
+#include <stdint.h>
+#include <string.h>
+
+typedef float vf __attribute__((vector_size(16)));
+typedef int32_t vf_int __attribute__((vector_size(16)));
+enum { VF_LANES = 4 };
+#define VF_FN static inline __attribute__((always_inline, unused))
+
+VF_FN vf vf_zero(void) { return (vf){0}; }
+VF_FN vf vf_set1(float x) { return (vf){x, x, x, x}; }
+VF_FN vf vf_load(const float *p) { vf x; memcpy(&x, p, sizeof x); return x; } /* any alignment */
+VF_FN void vf_store(float *p, vf x) { memcpy(p, &x, sizeof x); }
+/* The first n lanes, 0 < n <= VF_LANES: memory beyond is not touched, lanes beyond load as 0. */
+VF_FN vf vf_loadn(const float *p, int n) { vf x = {0}; for (int i = 0; i < n; i++) x[i] = p[i]; return x; }
+VF_FN void vf_storen(float *p, vf x, int n) { for (int i = 0; i < n; i++) p[i] = x[i]; }
+VF_FN vf vf_add(vf a, vf b) { return a + b; }
+VF_FN vf vf_sub(vf a, vf b) { return a - b; }
+VF_FN vf vf_mul(vf a, vf b) { return a * b; }
+VF_FN vf vf_fma(vf a, vf b, vf c) { return a * b + c; } /* rounds once or twice */
+/* b where either is NaN: vf_max(x, best) passes over NaN, vf_max(limit, x) keeps it. */
+VF_FN vf vf_max(vf a, vf b) { vf_int m = a > b; return (vf)(((vf_int)a & m) | ((vf_int)b & ~m)); }
+VF_FN vf vf_min(vf a, vf b) { vf_int m = a < b; return (vf)(((vf_int)a & m) | ((vf_int)b & ~m)); }
+VF_FN vf vf_round(vf x) { vf big = vf_set1(12582912.0f); return (x + big) - big; } /* to nearest even, |x| < 2^22 */
+/* p * 2^n for whole n in [-252, 254]: overflows to infinity, underflows by denormals to 0. NaN in either gives NaN. */
+VF_FN vf vf_scale2(vf p, vf n) {
+  vf_int i = (vf_int)(n + vf_set1(12582912.0f)) - 0x4b400000, h = i >> 1;
+  i -= h;
+  return p * (vf)((h + 127) << 23) * (vf)((i + 127) << 23);
+}
+VF_FN float vf_sum(vf x) { return (x[0] + x[1]) + (x[2] + x[3]); }
+VF_FN float vf_top(vf x) { float a = x[0] > x[1] ? x[0] : x[1], b = x[2] > x[3] ? x[2] : x[3]; return a > b ? a : b; } /* no NaN in x */
+
+/* r(i) is the address of row i's four floats, for i in [0, VF_LANES): o0..o3 become the four columns. */
+#define VF_TRANSPOSE4(r, o0, o1, o2, o3) do { \
+    vf v0_ = vf_load(r(0)), v1_ = vf_load(r(1)), v2_ = vf_load(r(2)), v3_ = vf_load(r(3)); \
+    o0 = (vf){v0_[0], v1_[0], v2_[0], v3_[0]}; o1 = (vf){v0_[1], v1_[1], v2_[1], v3_[1]}; \
+    o2 = (vf){v0_[2], v1_[2], v2_[2], v3_[2]}; o3 = (vf){v0_[3], v1_[3], v2_[3], v3_[3]}; } while (0)
+#endif

@@ -1,0 +1,33 @@
+/* pool.h: the process's one thread pool: a function is run by n threads together (SPMD), with a barrier between them. */
+#ifndef TY_POOL_H
+#define TY_POOL_H
+
+/* What the threads of a run execute: tid is 0..nt-1, thread 0 is the caller. It must not fork or exit. */
+typedef void (*ty_pool_fn)(void *ctx, int tid, int nt);
+
+enum { TY_POOL_MAX = 256 };
+
+/* Runs fn on nt threads, nt = min(nt_wanted, ty_pool_threads()) (nt_wanted <= 0: all), and returns nt once all are
+ * done. When the pool is busy with another caller's run, or inside a run, fn(ctx, 0, 1) runs inline in the caller:
+ * callers never wait for each other. When threads cannot be created nt is smaller than wanted: fn goes by its nt.
+ * Workers take the caller's rounding mode and denormal flags. Threads are created at the first run that needs them. */
+int ty_pool_run(ty_pool_fn fn, void *ctx, int nt_wanted);
+
+/* All nt threads of the run wait for each other; what they wrote before it is seen by all after it. Only inside fn,
+ * with the tid and nt that fn got, by all of its threads. Nothing to do for nt == 1. */
+void ty_pool_barrier(int tid, int nt);
+
+/* Threads of a run: what was set, or else the default. ty_pool_set_threads(n) with n <= 0 goes back to the default;
+ * more than the cores is obeyed (waits then sleep instead of spinning). Any thread, any time; counts from the next run. */
+int ty_pool_threads(void);
+void ty_pool_set_threads(int n);
+
+/* The cores this process may really use: the least of affinity mask, cgroup cpu quota rounded up, TUYERE_NUM_THREADS
+ * and OMP_NUM_THREADS. At least 1. Read afresh at each call. */
+int ty_pool_default_threads(void);
+/* The part without environment variables. */
+int ty_pool_usable_cores(void);
+/* The cgroup cpu quota (v2 cpu.max, v1 cpu.cfs_quota_us; least of the own group and its parents) rounded up to
+ * cores; 0: no limit. `root` is put before /proc and /sys, "" outside of tests. */
+int ty_pool_cgroup_cores(const char *root);
+#endif
