@@ -79,10 +79,11 @@ static long sysfs_cache(int level) {
   return 0;
 }
 
-/* sysconf (glibc asks cpuid), then sysfs, then a modest guess: tile sizes need some figure. */
+/* sysfs (it knows what one core shares; glibc's sysconf gives some virtual machines the whole socket's L3), then
+ * sysconf, then a modest guess: tile sizes need some figure. */
 static long cache_size(int level, int name, long guess) {
-  long n = name >= 0 ? sysconf(name) : 0;
-  if (n <= 0) n = sysfs_cache(level);
+  long n = sysfs_cache(level);
+  if (n <= 0 && name >= 0) n = sysconf(name);
   return n > 0 ? n : guess;
 }
 

@@ -2,7 +2,7 @@
  *
  * Everything here is freestanding: no allocation, no globals, no system calls. Callers own all memory, scratch included.
  * Drivers are SPMD: each of nt threads calls with its tid in [0, nt) and its own scratch; a call returns when that thread's
- * share is done, and the result is complete when all have returned (the caller's barrier). Any nt gives the same bits.
+ * share is done, and the result is complete when all have returned (the caller's barrier). nt may change rounding, no more.
  * Sizes and strides are in elements. float32 throughout unless a name says f64. NaN and infinities propagate. */
 #ifndef TY_KERNEL_H
 #define TY_KERNEL_H
@@ -10,9 +10,10 @@
 
 enum { TY_KERNEL_MR_MAX = 8, TY_KERNEL_NV_MAX = 3 };
 
-/* C[mr, nv*lanes] (+)= A[mr, k] B[k, nv*lanes]: a rows lda apart with k contiguous, b rows ldb apart. accumulate: add to C. */
+/* C[mr, nv*lanes] (+)= A[mr, k] B[k, nv*lanes]: a rows lda apart with k contiguous, b rows ldb apart. accumulate: add to C.
+ * Prefetches ahead + p*step (bytes) at the p-th value of k: what comes after b. Any address will do; b and 0 for nothing. */
 typedef void (*ty_gemm_f32_fn)(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc,
-                               int accumulate);
+                               int accumulate, const char *ahead, int64_t step);
 
 /* What is added to one row of attention scores; each pointer may be NULL; *_k: stride along keys. */
 typedef struct ty_score_row {

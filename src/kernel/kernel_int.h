@@ -2,11 +2,12 @@
 #ifndef TY_KERNEL_INT_H
 #define TY_KERNEL_INT_H
 #include "kernel/kernel.h"
+#include <string.h>
 
 #define TY_TIER(tier, isa, mr, nr, lanes) \
   extern const ty_kernels ty_kernels__##tier; \
   void ty_gemm_f32_##mr##x##nr##__##tier(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, \
-                                         int64_t ldc, int accumulate); \
+                                         int64_t ldc, int accumulate, const char *ahead, int64_t step); \
   _Static_assert(mr <= TY_KERNEL_MR_MAX && nr % lanes == 0 && nr / lanes <= TY_KERNEL_NV_MAX, #tier);
 #include "kernel/kernels.def"
 #undef TY_TIER

@@ -29,7 +29,7 @@ enum { TIER_NV = TIER_NR / VF_LANES };
 #include "kernel/tmpl/math_tmpl.h"
 
 const ty_kernels TIER_TABLE = {
-    .isa = TIER_ISA, .name = TIER_TEXT, .mr = TIER_MR, .nr = TIER_NR, .lanes = VF_LANES,
+    .isa = (ty_isa)TIER_ISA, .name = TIER_TEXT, .mr = TIER_MR, .nr = TIER_NR, .lanes = VF_LANES,
     .gemm = TIER_GEMM_TABLE,
     .pack_b = tier_pack_b, .exp = tier_exp, .scale = tier_scale, .dot_rows = tier_dot_rows, .softmax_row = tier_softmax_row,
 };

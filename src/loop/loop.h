@@ -46,7 +46,10 @@ typedef struct ty_lnode {
   int64_t col_stride; int col_par;
   /* set by ty_loop_finish: */
   ty_llevel level; int phase;
+  uint32_t uses;           /* ELEM: bit p: the value is needed in phase p. Computed in each of them, or once when spilled */
   bool spill;              /* an ELEM value kept in a scratch row for later phases */
+  bool uniform;            /* ROW: the same for all rows of a call */
+  int reg;                 /* the interpreter's chunk register, the row's number when spilled, -1 for a single cell */
 } ty_lnode;
 
 typedef struct ty_loop {
@@ -57,7 +60,7 @@ typedef struct ty_loop {
   TY_VEC(ty_lnode) nodes;                  /* in order of definition */
   int nbufs, npars;
   bool col_reduce;                         /* some REDUCE folds over the columns: calls must cover all of them */
-  int nphases, nspills;
+  int nphases, nspills, nregs;
   bool has_acc;
   ty_str text;                             /* canonical text (no sizes): equal text means one kernel */
   ty_hash hash;
@@ -65,12 +68,14 @@ typedef struct ty_loop {
 
 ty_loop *ty_loop_create(void);
 void ty_loop_destroy(ty_loop *);
-/* Appends, with hash-consing of pure nodes (an equal node is returned instead). -1 when out of memory. */
+/* Appends, with hash-consing of pure nodes (an equal node is returned instead). -1 when out of memory. Operands that the
+ * kind does not have are ignored. Loads read what was there before the kernel's own stores at that index. */
 int ty_loop_add(ty_loop *, ty_lnode);
-/* Levels, phases, spills, dead nodes removed (STOREs are roots), canonical text and hash. TY_INTERNAL names the broken rule. */
+/* Levels, phases, spills, dead nodes removed (STOREs are roots), canonical text and hash. TY_INTERNAL names the broken rule.
+ * Node numbers change: those that ty_loop_add returned are void afterwards. */
 ty_status ty_loop_finish(ty_ctx *, ty_loop *);
 /* Bytes of scratch a thread needs for the given number of columns (spills and accumulator rows, each padded to 64 bytes,
- * and the interpreter's chunk buffers, whichever of both is larger). */
+ * and the interpreter's chunk buffers, whichever of both is larger). Linear in cols: fixed part at 0, per column the rest. */
 size_t ty_loop_scratch(const ty_loop *, int64_t cols);
 void ty_loop_print(const ty_loop *, ty_str *out); /* readable, for --dump and explain */
 

@@ -17,6 +17,7 @@ typedef struct ty_schema_arg {
   const char *name;
   enum { TY_T_TENSOR, TY_T_TENSORS, TY_T_INT, TY_T_INTS, TY_T_FLOAT, TY_T_FLOATS, TY_T_BOOL, TY_T_BOOLS, TY_T_SCALAR, TY_T_STR, TY_T_DTYPE, TY_T_OTHER } type;
   bool optional;    /* "?" */
+  bool null_entries; /* "Tensor?[]": the list's entries may be None */
   bool kwarg_only;  /* after "*" */
   bool has_default;
   ty_arg def;       /* INT defaults are stored as plain numbers in .i until bound */

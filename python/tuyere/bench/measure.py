@@ -15,6 +15,7 @@ import tempfile
 import time
 from typing import Callable
 
+from . import models
 from .runners import OURS, PEERS, Runner, RunnerError, versions
 
 PAUSE = 0.05  # seconds before each turn: the last runner's threads stop spinning
@@ -172,7 +173,7 @@ def suite(entries: list, names: list[str], rounds: int, path: pathlib.Path | Non
         left = f", about {spent / index * (len(entries) - index) / 60:.0f} min left" if index else ""
         head = f"[{index + 1}/{len(entries)}{left}]"
         try:
-            result = model(entry.name, entry.build, (), names, rounds, lambda text: progress.show(f"{head} {text}"))
+            result = model(entry.name, models.build, (entry.name,), names, rounds, lambda text: progress.show(f"{head} {text}"))
         except RunnerError as error:
             result = {"eager": {"error": str(error)}}
         progress.done()

@@ -205,6 +205,11 @@ ENTRIES = {
 }
 
 
+def build(name: str) -> Example:
+    """The entry of that name at full size; a plain function, so that it can be sent to a process."""
+    return ENTRIES[name].build()
+
+
 def select(patterns: list[str] | None) -> list[Entry]:
     """The entries whose name contains one of the patterns (an exact name selects that entry alone); all for None."""
     if not patterns:

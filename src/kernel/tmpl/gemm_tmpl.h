@@ -1,7 +1,7 @@
 /* gemm_tmpl.h: the float32 GEMM micro-kernels of a tier, from one body: C[mr, nv vectors] (+)= A[mr, k] B[k, nv vectors].
  * Accumulators are named scalars, because gcc keeps arrays of vectors in memory; mr and nv are constants at each call. */
 
-enum { GEMM_AHEAD = 1024 }; /* floats of B to prefetch ahead: panels follow each other in memory */
+enum { GEMV_AHEAD = 1024 }; /* floats of B to prefetch ahead by one-row kernels */
 
 #define GEMM_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #define GEMM_SETUP(i) \
@@ -27,13 +27,12 @@ enum { GEMM_AHEAD = 1024 }; /* floats of B to prefetch ahead: panels follow each
   }
 
 VF_FN void gemm_body(const int mr, const int nv, int64_t k, const float *restrict a, int64_t lda, const float *restrict b,
-                     int64_t ldb, float *restrict c, int64_t ldc, int accumulate) {
+                     int64_t ldb, float *restrict c, int64_t ldc, int accumulate, const char *ahead, int64_t step) {
   GEMM_ROWS(GEMM_SETUP)
-  for (int64_t p = 0; p < k; p++, b += ldb) {
+  for (int64_t p = 0; p < k; p++, b += ldb, ahead += step) {
     vf b0 = vf_load(b), b1 = nv > 1 ? vf_load(b + VF_LANES) : b0, b2 = nv > 2 ? vf_load(b + 2 * VF_LANES) : b0;
-    __builtin_prefetch(b + GEMM_AHEAD);
-    if (nv > 1 && VF_LANES == 16) __builtin_prefetch(b + GEMM_AHEAD + VF_LANES);
-    if (nv > 2 && VF_LANES == 16) __builtin_prefetch(b + GEMM_AHEAD + 2 * VF_LANES);
+    __builtin_prefetch(ahead);
+    if (nv > 2 && step > 64) __builtin_prefetch(ahead + 64), __builtin_prefetch(ahead + 128);
     GEMM_ROWS(GEMM_STEP)
   }
   GEMM_ROWS(GEMM_STORE)
@@ -58,7 +57,7 @@ VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const flo
   }
   int64_t p = 0;
   for (; p + 4 <= k; p += 4, b += 4 * ldb) {
-    for (int i = 0; i < 4 * nv * VF_LANES; i += 16) __builtin_prefetch(b + GEMM_AHEAD + i);
+    for (int i = 0; i < 4 * nv * VF_LANES; i += 16) __builtin_prefetch(b + GEMV_AHEAD + i);
     GEMV_STEP(0) GEMV_STEP(1) GEMV_STEP(2) GEMV_STEP(3)
   }
   for (; p < k; p++, b += ldb) GEMV_STEP(0)
@@ -68,9 +67,10 @@ VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const flo
 }
 
 #define GEMM_KERNEL(name, mr, nv) \
-  void name(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int accumulate) { \
+  void name(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int accumulate, \
+            const char *ahead, int64_t step) { \
     if (mr == 1) gemv_body(nv, k, a, b, ldb, c, accumulate); \
-    else gemm_body(mr, nv, k, a, lda, b, ldb, c, ldc, accumulate); \
+    else gemm_body(mr, nv, k, a, lda, b, ldb, c, ldc, accumulate, ahead, step); \
   }
 #define GEMM_STATIC(mr, nv) static GEMM_KERNEL(tier_gemm_##mr##_##nv, mr, nv)
 #define GEMM_COLUMN_1(nv) GEMM_STATIC(1, nv) GEMM_STATIC(2, nv) GEMM_STATIC(3, nv)

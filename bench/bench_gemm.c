@@ -1,0 +1,208 @@
+/* bench_gemm.c: GEMM speed beside the machine's own limits, measured in turn with each size, so that noise hits both.
+ *
+ * bench_gemm [--json FILE] [--threads N] [--isa NAME] [--rounds R] [--only M,N,K]
+ * "cold": each call takes the next of many copies of the weights, as the layers of a model do, so B comes from memory. "warm":
+ * one copy, that stays in cache where it fits. Limits: FMA peak and read bandwidth of the same threads. roof: the lower of peak
+ * and what the bandwidth allows if B is read once. Figures are the best of the rounds. */
+#include "kernel/kernel.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { THREADS_MAX = 64 };
+static const int64_t rows[] = {1, 8, 16, 32, 64, 128, 512};
+static const int64_t shapes[][2] = {{768, 768}, {2304, 768}, {3072, 768}, {768, 3072}, {1152, 384}, {384, 384}, {1536, 384}, {384, 1536}}; /* N, K */
+static const size_t cold_bytes = 256 << 20;
+
+/* Threads: each round, all run `job` with their number, and thread 0 takes the time from barrier to barrier. */
+static int nt = 2;
+static _Alignas(64) atomic_int arrived;
+static _Alignas(64) atomic_int turn;
+static void (*job)(int tid);
+static bool quit;
+static void barrier(void) {
+  int t = atomic_load_explicit(&turn, memory_order_acquire);
+  if (atomic_fetch_add(&arrived, 1) == nt - 1) {
+    atomic_store(&arrived, 0);
+    atomic_store_explicit(&turn, t + 1, memory_order_release);
+  } else {
+    while (atomic_load_explicit(&turn, memory_order_acquire) == t) {
+#ifdef __x86_64__
+      __builtin_ia32_pause();
+#endif
+    }
+  }
+}
+static void *worker(void *arg) {
+  for (;;) {
+    barrier();
+    if (quit) return NULL;
+    job((int)(intptr_t)arg);
+    barrier();
+  }
+}
+static double run(void (*j)(int)) {
+  job = j;
+  barrier();
+  double t = ty_now();
+  j(0);
+  barrier();
+  return ty_now() - t;
+}
+
+/* Limits of the machine. */
+static ty_isa isa;
+static volatile float sink;
+enum { PEAK_STEPS = 20000, PEAK_CHAINS = 12 };
+typedef float v16 __attribute__((vector_size(64)));
+typedef float v8 __attribute__((vector_size(32)));
+typedef float v4 __attribute__((vector_size(16)));
+#ifdef __x86_64__
+#define PEAK_REG(r) "+v"(r)
+#else
+#define PEAK_REG(r) "+w"(r)
+#endif
+#define PEAK_BODY(v) \
+  v x = {1.0f}, y = {0.5f}, a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, i = x, j = x, k = x, l = x; \
+  __asm__("" : PEAK_REG(a), PEAK_REG(b), PEAK_REG(c), PEAK_REG(d), PEAK_REG(e), PEAK_REG(f)); /* twelve chains that the compiler cannot tell to be one */ \
+  __asm__("" : PEAK_REG(g), PEAK_REG(h), PEAK_REG(i), PEAK_REG(j), PEAK_REG(k), PEAK_REG(l)); \
+  for (int s = 0; s < PEAK_STEPS; s++) { \
+    a = a * y + x, b = b * y + x, c = c * y + x, d = d * y + x, e = e * y + x, f = f * y + x; \
+    g = g * y + x, h = h * y + x, i = i * y + x, j = j * y + x, k = k * y + x, l = l * y + x; \
+  } \
+  a += b + c + d + e + f + g + h + i + j + k + l; \
+  sink = a[0];
+#ifdef __x86_64__
+__attribute__((target("avx512f,fma,prefer-vector-width=512"))) static void peak_avx512(void) { PEAK_BODY(v16) }
+__attribute__((target("avx2,fma"))) static void peak_avx2(void) { PEAK_BODY(v8) }
+#endif
+static void peak_portable(void) { PEAK_BODY(v4) }
+static void peak_job(int tid) {
+  (void)tid;
+#ifdef __x86_64__
+  if (isa == TY_ISA_AVX512) peak_avx512();
+  else if (isa == TY_ISA_AVX2) peak_avx2();
+  else
+#endif
+    peak_portable();
+}
+static double peak_flops(const ty_kernels *ks) { return 2.0 * PEAK_STEPS * PEAK_CHAINS * ks->lanes; } /* per thread */
+
+static float *memory; /* cold_bytes, also where the copies of B live */
+static size_t read_at, read_bytes;
+#define READ_BODY(v) \
+  v s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}; \
+  for (const v *q = (const v *)p; q < (const v *)end; q += 4) s0 += q[0], s1 += q[1], s2 += q[2], s3 += q[3]; \
+  s0 += s1 + s2 + s3; \
+  sink = s0[0];
+#ifdef __x86_64__
+__attribute__((target("avx512f,prefer-vector-width=512"))) static void read_avx512(const char *p, const char *end) { READ_BODY(v16) }
+#endif
+static void read_portable(const char *p, const char *end) { READ_BODY(v4) }
+static void read_job(int tid) {
+  size_t share = read_bytes / (size_t)nt / 1024 * 1024;
+  const char *p = (const char *)memory + read_at + share * (size_t)tid;
+#ifdef __x86_64__
+  if (isa == TY_ISA_AVX512) read_avx512(p, p + share);
+  else
+#endif
+    read_portable(p, p + share);
+}
+
+static const ty_kernels *ks;
+static ty_gemm gemm;
+static void *scratch[THREADS_MAX];
+static void gemm_job(int tid) { ty_gemm_f32(ks, &gemm, tid, nt, scratch[tid]); }
+
+typedef struct row { int64_t m, n, k; double cold, warm, peak, read, read_warm; } row; /* seconds; flop/s; bytes/s */
+
+static row measure(int64_t m, int64_t n, int64_t k, int rounds) {
+  row r = {m, n, k, 1e9, 1e9, 0, 0, 0};
+  size_t floats = (size_t)ty_packed_b_floats(ks, k, n), bytes = (floats * 4 + 4095) / 4096 * 4096, copies = cold_bytes / bytes;
+  float *a = ty_pages_alloc((size_t)(m * k) * 4), *c = ty_pages_alloc((size_t)(m * n) * 4);
+  for (int64_t i = 0; i < m * k; i++) a[i] = (float)(i % 7) * 0.1f;
+  gemm = (ty_gemm){.batch = 1, .heads = 1, .m = m, .n = n, .k = k, .a = a, .lda = k, .b = memory, .c = c, .ldc = n};
+  size_t need = ty_gemm_f32_scratch(ks, &gemm);
+  for (int i = 0; i < nt; i++) scratch[i] = ty_pages_alloc(need);
+  double flop = 2.0 * (double)m * (double)n * (double)k;
+  int calls = (int)(2e8 / flop) + 1;
+  size_t at = 0;
+  if (calls > 200) calls = 200;
+  for (int i = 0; i < rounds; i++) {
+    double t = run(peak_job);
+    if (peak_flops(ks) * nt / t > r.peak) r.peak = peak_flops(ks) * nt / t;
+    double sum = 0, best = 1e9;
+    for (int j = 0; j < calls; j++) { /* the mean over a round: the copies differ in nothing but place */
+      gemm.b = memory + at++ % copies * (bytes / 4);
+      t = run(gemm_job), sum += t;
+    }
+    if (sum / calls < r.cold) r.cold = sum / calls;
+    sum = 0;
+    for (int j = 0; j < calls && j < 20; j++) {
+      read_at = at++ % copies * bytes, read_bytes = bytes;
+      sum += run(read_job);
+    }
+    double bw = (double)bytes * (calls < 20 ? calls : 20) / sum;
+    if (bw > r.read) r.read = bw;
+    gemm.b = memory, read_at = 0;
+    for (int j = 0; j < calls; j++) t = run(gemm_job), best = t < best ? t : best;
+    if (best < r.warm) r.warm = best;
+    for (int j = 0; j < 20; j++) t = run(read_job), r.read_warm = (double)bytes / t > r.read_warm ? (double)bytes / t : r.read_warm;
+  }
+  for (int i = 0; i < nt; i++) ty_pages_free(scratch[i], need);
+  ty_pages_free(a, (size_t)(m * k) * 4), ty_pages_free(c, (size_t)(m * n) * 4);
+  return r;
+}
+
+int main(int argc, char **argv) {
+  const char *json = NULL;
+  int rounds = 12;
+  long om = 0, on = 0, ok = 0;
+  isa = ty_cpu_get()->isa;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (!strcmp(argv[i], "--json")) json = argv[i + 1];
+    else if (!strcmp(argv[i], "--threads")) nt = atoi(argv[i + 1]);
+    else if (!strcmp(argv[i], "--rounds")) rounds = atoi(argv[i + 1]);
+    else if (!strcmp(argv[i], "--isa") && ty_isa_parse(argv[i + 1], &isa)) continue;
+    else if (!strcmp(argv[i], "--only") && sscanf(argv[i + 1], "%ld,%ld,%ld", &om, &on, &ok) == 3) continue;
+    else return fprintf(stderr, "bench_gemm: cannot read %s %s\n", argv[i], argv[i + 1]), 1;
+  }
+  if (nt < 1 || nt > THREADS_MAX) return fprintf(stderr, "bench_gemm: 1 to %d threads\n", THREADS_MAX), 1;
+  ks = ty_kernels_get(isa), isa = ks->isa;
+  memory = ty_pages_alloc(cold_bytes);
+  for (size_t i = 0; i < cold_bytes / 4; i++) memory[i] = (float)(i % 11) * 0.01f;
+  pthread_t threads[THREADS_MAX];
+  for (int i = 1; i < nt; i++) pthread_create(threads + i, NULL, worker, (void *)(intptr_t)i);
+  FILE *f = json ? fopen(json, "w") : NULL;
+  if (f) fprintf(f, "{\"isa\": \"%s\", \"threads\": %d, \"rows\": [", ks->name, nt);
+  printf("%s, %d threads; GF: GFLOP/s; %%pk: of the FMA peak; %%rf: of the roof; GB: GB/s of B read; %%bw: of read bandwidth, same place\n", ks->name, nt);
+  printf("%4s %5s %5s | %7s %6s %6s | %7s %5s %5s %6s %5s | %7s %5s %6s %5s\n", "M", "N", "K", "peak", "rd GB", "rdW GB", "cold GF", "%pk", "%rf", "GB",
+         "%bw", "warm GF", "%pk", "GB", "%bw");
+  bool first = true;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++) {
+      if (om && i + j > 0) continue;
+      int64_t m = om ? om : rows[i], n = om ? on : shapes[j][0], k = om ? ok : shapes[j][1];
+      row r = measure(m, n, k, rounds);
+      double flop = 2.0 * (double)m * (double)n * (double)k, bytes = 4.0 * (double)ty_packed_b_floats(ks, k, n), roof = r.peak;
+      if (flop / (bytes / r.read) < roof) roof = flop / (bytes / r.read);
+      printf("%4ld %5ld %5ld | %7.1f %6.1f %6.1f | %7.1f %5.1f %5.1f %6.1f %5.1f | %7.1f %5.1f %6.1f %5.1f\n", (long)m, (long)n, (long)k, r.peak / 1e9,
+             r.read / 1e9, r.read_warm / 1e9, flop / r.cold / 1e9, 100 * flop / r.cold / r.peak, 100 * flop / r.cold / roof, bytes / r.cold / 1e9,
+             100 * bytes / r.cold / r.read, flop / r.warm / 1e9, 100 * flop / r.warm / r.peak, bytes / r.warm / 1e9, 100 * bytes / r.warm / r.read_warm);
+      fflush(stdout);
+      if (f)
+        fprintf(f, "%s\n {\"m\": %ld, \"n\": %ld, \"k\": %ld, \"peak_gflops\": %.2f, \"read_gbs\": %.2f, \"read_warm_gbs\": %.2f, \"cold_us\": %.3f, "
+                "\"warm_us\": %.3f, \"cold_gflops\": %.2f, \"warm_gflops\": %.2f, \"cold_of_peak\": %.4f, \"warm_of_peak\": %.4f, \"cold_of_roof\": %.4f}",
+                first ? "" : ",", (long)m, (long)n, (long)k, r.peak / 1e9, r.read / 1e9, r.read_warm / 1e9, r.cold * 1e6, r.warm * 1e6, flop / r.cold / 1e9,
+                flop / r.warm / 1e9, flop / r.cold / r.peak, flop / r.warm / r.peak, flop / r.cold / roof);
+      first = false;
+    }
+  if (f) fprintf(f, "\n]}\n"), fclose(f);
+  quit = true;
+  barrier();
+  for (int i = 1; i < nt; i++) pthread_join(threads[i], NULL);
+  ty_pages_free(memory, cold_bytes);
+  return 0;
+}

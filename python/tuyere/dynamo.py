@@ -1,0 +1,72 @@
+"""The torch.compile backend: ``torch.compile(model, backend="tuyere", options={...})``."""
+
+import itertools
+
+import torch
+
+from . import core, options as _options, stats
+
+_numbers = itertools.count()
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+GRAD_WARNING = (
+    "tuyere: gradients are required, so the model runs as PyTorch runs it; "
+    "call it under torch.no_grad() or torch.inference_mode() to run it compiled"
+)
+
+
+def backend(gm: torch.fx.GraphModule, example_inputs, *, options=None, mode=None):
+    """Compiles one Dynamo graph; the entry point named "tuyere"."""
+    parsed = _options.parse(options, mode)
+    record = stats.Record(f"graph {next(_numbers)}")
+    eager = gm.forward
+    if needs_grad(gm, example_inputs):
+        core.warn_once(GRAD_WARNING)
+        record.notes.append("gradients are required: the graph runs in PyTorch")
+        stats.publish(record)
+        return eager
+    placeholders = [node for node in gm.graph.nodes if node.op == "placeholder"]
+    fakes = [node.meta.get("example_value", example) for node, example in zip(placeholders, example_inputs)]
+    why = _refusal(example_inputs)
+    if why:
+        record.notes.append(f"the graph runs in PyTorch: {why}")
+        stats.publish(record)
+        return eager
+    roles = [role(node, example) for node, example in zip(placeholders, example_inputs)]
+    call = core.build(gm, fakes, roles, parsed, record, eager)
+    if parsed.release_weights and call is not eager:
+        from .release import releasing
+
+        return releasing(call, record, roles)
+    return call
+
+
+def needs_grad(gm, examples) -> bool:
+    """Would PyTorch record this graph for a backward pass?"""
+    if not torch.is_grad_enabled():
+        return False
+    tensors = [x for x in examples if isinstance(x, torch.Tensor)]
+    tensors += [*gm.parameters(), *gm.buffers()]
+    return any(t.requires_grad for t in tensors)
+
+
+def role(node, example) -> str:
+    """"param" for tensors that outlive the call: the model's parameters and buffers."""
+    if isinstance(example, torch.nn.Parameter):
+        return "input" if example.is_inference() else "param"
+    grapharg = node.meta.get("grapharg")
+    source = getattr(grapharg, "source", None)
+    if source is None or not isinstance(example, torch.Tensor):
+        return "input"
+    name = source.name() if callable(source.name) else source.name
+    kept = "._buffers[" in name or "._parameters[" in name
+    return "param" if kept and not example.is_inference() else "input"
+
+
+def _refusal(examples) -> str | None:
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    for example in examples:
+        if isinstance(example, torch.Tensor):
+            if type(example) not in _PLAIN and not isinstance(example, FakeTensor):
+                return f"a tensor subclass: {type(example).__name__}"
+    return None

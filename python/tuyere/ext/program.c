@@ -1,0 +1,205 @@
+/* program.c: Program: made from a compiled model; what it shows of itself. The call is in run.c. */
+#include "program.h"
+#include <string.h>
+
+static ext_size size_of(const ty_graph *g, ty_dim d) {
+  ext_size s = { .dim = d, .sym = -1 };
+  if (ty_dim_is_const(g, d, &s.value)) { s.dim = -1; return s; }
+  const ty_dim_expr *e = ty_dim_get(g, d);
+  if (e->op == TY_DIM_SYM) s.sym = (int)e->value;
+  return s;
+}
+static bool fill_input(ext_program *p, int i, int arg) {
+  const ty_value *v = p->graph->inputs.p[i];
+  ext_input *in = &p->in[i];
+  in->arg = arg;
+  in->name = v->name ? v->name : "";
+  in->param = v->role == TY_ROLE_PARAM;
+  in->dtype = v->dtype;
+  in->rank = v->rank;
+  size_t n = (size_t)v->rank;
+  in->sizes = ty_alloc(n * sizeof *in->sizes);
+  in->fixed_sizes = ty_alloc(n * sizeof(int64_t));
+  in->fixed_strides = ty_alloc(n * sizeof(int64_t));
+  in->strides = v->strides ? ty_alloc(n * sizeof *in->strides) : NULL;
+  if (!in->sizes || !in->fixed_sizes || !in->fixed_strides || (v->strides && !in->strides)) { PyErr_NoMemory(); return false; }
+  in->fixed = true;
+  int64_t step = 1;
+  for (int d = v->rank - 1; d >= 0; d--) {
+    in->sizes[d] = size_of(p->graph, v->shape[d]);
+    in->fixed &= in->sizes[d].dim < 0;
+    in->fixed_sizes[d] = in->sizes[d].value;
+    if (in->strides) {
+      in->strides[d] = size_of(p->graph, v->strides[d]);
+      in->fixed &= in->strides[d].dim < 0;
+      in->fixed_strides[d] = in->strides[d].value;
+    } else {
+      in->fixed_strides[d] = step;
+      step *= in->sizes[d].value > 1 ? in->sizes[d].value : 1;
+    }
+    if (in->sizes[d].dim >= 0 && in->sizes[d].sym >= 0) p->bound[in->sizes[d].sym] = true;
+  }
+  return true;
+}
+static bool fill(ext_program *p, PyObject *layout) {
+  p->nargs = (int)PySequence_Size(layout);
+  p->nin = p->graph->inputs.n;
+  p->nout = ty_model_noutputs(p->model);
+  p->nsyms = ty_model_nsyms(p->model);
+  if (p->nargs < 0) return false;
+  p->in = ty_alloc((size_t)p->nin * sizeof *p->in);
+  p->ints = ty_alloc((size_t)p->nargs * sizeof *p->ints);
+  p->out = ty_alloc((size_t)p->nout * sizeof *p->out);
+  p->bound = ty_alloc((size_t)p->nsyms + 1);
+  if (!p->in || !p->ints || !p->out || !p->bound) { PyErr_NoMemory(); return false; }
+  int seen = 0;
+  for (int a = 0; a < p->nargs; a++) {
+    PyObject *item = PySequence_GetItem(layout, a);
+    if (!item) return false;
+    bool ok = true;
+    if (Py_TYPE(item) == p->st->dim_type) {
+      ext_size s = size_of(p->graph, ((ext_dim *)item)->d);
+      if (s.dim >= 0 && s.sym >= 0) p->bound[s.sym] = true;
+      p->ints[p->nints++] = (ext_intarg){ .arg = a, .size = s };
+    } else if (item != Py_None) {
+      long i = PyLong_AsLong(item);
+      if (PyErr_Occurred()) ok = false;
+      else if (i < 0 || i >= p->nin || p->in[i].sizes) { PyErr_SetString(PyExc_ValueError, "tuyere: bad argument layout"); ok = false; }
+      else { ok = fill_input(p, (int)i, a); seen++; }
+    }
+    Py_DECREF(item);
+    if (!ok) return false;
+  }
+  if (seen != p->nin) { PyErr_Format(PyExc_ValueError, "tuyere: %d of %d inputs have an argument", seen, p->nin); return false; }
+  for (int s = 0; s < p->nsyms; s++)
+    if (!p->bound[s] && ty_dim_sym(p->graph, s)->extent < 0) { PyErr_Format(p->st->unsupported, "no argument tells the size %s", ty_dim_sym(p->graph, s)->name); return false; }
+  for (int i = 0; i < p->nout; i++) {
+    ty_model_output o;
+    ty_model_get_output(p->model, i, &o);
+    p->out[i] = (ext_output){ .dtype = o.dtype, .rank = o.rank, .shape = o.shape, .fixed = true };
+    for (int d = 0; d < o.rank; d++) p->out[i].fixed &= ty_dim_is_const(p->graph, o.shape[d], NULL);
+  }
+  return true;
+}
+PyObject *ext_program_new(ext_state *st, ty_ctx *ctx, ty_model *model, PyObject *layout) {
+  allocfunc alloc = (allocfunc)PyType_GetSlot(st->program_type, Py_tp_alloc);
+  ext_program *p = (ext_program *)alloc(st->program_type, 0);
+  if (!p) { ty_model_destroy(model); ty_ctx_destroy(ctx); return NULL; }
+  p->st = st; p->ctx = ctx; p->model = model;
+  p->program = ty_model_program(model);
+  p->graph = ty_model_graph(model);
+  pthread_rwlock_init(&p->lock, NULL);
+  if (!fill(p, layout)) { Py_DECREF(p); return NULL; }
+  return (PyObject *)p;
+}
+static void program_free(PyObject *self) {
+  ext_program *p = (ext_program *)self;
+  PyTypeObject *type = Py_TYPE(self);
+  ext_frames_free(p);
+  for (int i = 0; p->in && i < p->nin; i++) {
+    ty_free(p->in[i].sizes); ty_free(p->in[i].strides); ty_free(p->in[i].fixed_sizes); ty_free(p->in[i].fixed_strides);
+    Py_XDECREF(p->in[i].copy);
+  }
+  for (int i = 0; p->out && i < p->nout; i++) Py_XDECREF(p->out[i].empty_args);
+  ty_free(p->in); ty_free(p->ints); ty_free(p->out); ty_free(p->bound);
+  if (p->model) ty_model_destroy(p->model);
+  if (p->ctx) ty_ctx_destroy(p->ctx);
+  pthread_rwlock_destroy(&p->lock);
+  freefunc f = (freefunc)PyType_GetSlot(type, Py_tp_free);
+  f(self);
+  Py_DECREF(type);
+}
+
+static PyObject *text(char *s) { /* takes ownership */
+  PyObject *r = s ? PyUnicode_DecodeUTF8(s, (Py_ssize_t)strlen(s), "replace") : PyErr_NoMemory();
+  ty_free(s);
+  return r;
+}
+static PyObject *program_explain(PyObject *self, PyObject *u) { (void)u; return text(ty_model_explain(((ext_program *)self)->model)); }
+static PyObject *program_source(PyObject *self, PyObject *u) { (void)u; return text(ty_model_source(((ext_program *)self)->model)); }
+static PyObject *program_text(PyObject *self, PyObject *u) {
+  (void)u;
+  ty_str s = { 0 };
+  ty_program_print(((ext_program *)self)->program, &s);
+  PyObject *r = s.failed ? PyErr_NoMemory() : PyUnicode_FromString(s.p ? s.p : "");
+  ty_str_free(&s);
+  return r;
+}
+static PyObject *program_seconds(PyObject *self, PyObject *u) { (void)u; return PyFloat_FromDouble(ty_model_seconds(((ext_program *)self)->model)); }
+static PyObject *program_memory(PyObject *self, PyObject *u) {
+  (void)u;
+  ty_memory m = { 0 };
+  ty_program_memory(((ext_program *)self)->program, &m);
+  return Py_BuildValue("{s:n,s:n,s:n,s:n,s:i,s:i,s:i}", "arena", (Py_ssize_t)m.arena, "arena_naive", (Py_ssize_t)m.arena_naive, "state", (Py_ssize_t)m.state,
+                       "literals", (Py_ssize_t)m.literals, "buffers", m.buffers, "barriers", m.barriers, "steps", m.steps);
+}
+static PyObject *program_profile(PyObject *self, PyObject *on) {
+  int yes = PyObject_IsTrue(on);
+  if (yes < 0) return NULL;
+  ty_program_profile(((ext_program *)self)->program, yes);
+  Py_RETURN_NONE;
+}
+static PyObject *program_stats(PyObject *self, PyObject *u) {
+  (void)u;
+  ty_program *p = ((ext_program *)self)->program;
+  int n = ty_program_nsteps(p);
+  PyObject *r = PyList_New(n);
+  for (int i = 0; r && i < n; i++) {
+    ty_step_stat s = { 0 };
+    ty_program_stat(p, i, &s);
+    PyObject *d = Py_BuildValue("{s:z,s:z,s:N,s:K,s:d,s:d,s:d}", "name", s.name, "kernel", s.kernel, "fold", PyBool_FromLong(s.fold), "calls",
+                                (unsigned long long)s.calls, "seconds", s.seconds, "flops", s.flops, "bytes", s.bytes);
+    if (!d || PyList_SetItem(r, i, d) < 0) Py_CLEAR(r);
+  }
+  return r;
+}
+static PyObject *program_folded(PyObject *self, PyObject *u) { /* argument positions of parameters that only folded steps read */
+  (void)u;
+  ext_program *p = (ext_program *)self;
+  PyObject *r = PyList_New(0);
+  for (int i = 0; r && i < p->nin; i++) {
+    if (!p->in[i].param || !ty_program_input_folded(p->program, i)) continue;
+    PyObject *v = PyLong_FromLong(p->in[i].arg);
+    if (!v || PyList_Append(r, v) < 0) Py_CLEAR(r);
+    Py_XDECREF(v);
+  }
+  return r;
+}
+static PyObject *program_release(PyObject *self, PyObject *u) { /* from now on folded parameters are not looked at */
+  (void)u;
+  ext_program *p = (ext_program *)self;
+  if (!p->ran) { PyErr_SetString(PyExc_RuntimeError, "tuyere: weights can be released after the first run only"); return NULL; }
+  for (int i = 0; i < p->nin; i++) {
+    if (!p->in[i].param || !ty_program_input_folded(p->program, i)) continue;
+    p->in[i].skip = true;
+    Py_CLEAR(p->in[i].copy);
+  }
+  p->released = true;
+  Py_RETURN_NONE;
+}
+static PyObject *program_counts(PyObject *self, PyObject *u) {
+  (void)u;
+  ext_program *p = (ext_program *)self;
+  return Py_BuildValue("{s:K,s:K}", "calls", (unsigned long long)p->calls, "folds", (unsigned long long)p->folds);
+}
+static PyMethodDef methods[] = {
+  { "run", (PyCFunction)(void (*)(void))ext_program_run, METH_FASTCALL, "run(*args) -> tuple of tensors" },
+  { "explain", program_explain, METH_NOARGS, "what was compiled, as JSON text" },
+  { "source", program_source, METH_NOARGS, "the C text of the emitted kernels" },
+  { "text", program_text, METH_NOARGS, "the steps, as text" },
+  { "seconds", program_seconds, METH_NOARGS, "time spent compiling" },
+  { "memory", program_memory, METH_NOARGS, "the memory plan's figures" },
+  { "profile", program_profile, METH_O, "profile(on): clears and starts, or stops" },
+  { "stats", program_stats, METH_NOARGS, "a dict a step" },
+  { "folded", program_folded, METH_NOARGS, "positions of arguments that are read by folded steps only" },
+  { "release", program_release, METH_NOARGS, "stop looking at folded parameters" },
+  { "counts", program_counts, METH_NOARGS, "calls and folds so far" },
+  { NULL, NULL, 0, NULL },
+};
+static PyType_Slot slots[] = { { Py_tp_dealloc, program_free }, { Py_tp_methods, methods }, { Py_tp_doc, "A compiled graph." }, { 0, NULL } };
+static PyType_Spec spec = { "tuyere._ext.Program", sizeof(ext_program), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots };
+
+bool ext_program_types(PyObject *module, ext_state *st) {
+  st->program_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+  return st->program_type && PyModule_AddType(module, st->program_type) == 0;
+}

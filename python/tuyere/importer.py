@@ -1,0 +1,228 @@
+"""From FX's ATen graphs to the C builder: values, symbolic sizes and arguments, one node at a time."""
+
+import operator
+
+import sympy
+import torch
+from torch.fx import Node
+from torch.utils._sympy import functions as sf
+
+from . import _ext, table
+
+_INT_MAX = 2**63 - 1
+# Arguments that say nothing about values on a CPU: dropped, or refused when they ask for what we do not do.
+_NO_VALUE = {"device", "layout", "pin_memory", "memory_format", "generator", "non_blocking"}
+
+
+def is_tensor(value) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def refusal(value: torch.Tensor) -> str | None:
+    """Why a tensor like this cannot enter a program; None when it can."""
+    if value.layout is not torch.strided:
+        return f"layout {value.layout}"
+    if value.device.type != "cpu":
+        return f"device {value.device}"
+    if value.is_quantized:
+        return "a quantized tensor"
+    if value.is_conj() or value.is_neg():
+        return "a conjugated or negated view"
+    return None
+
+
+class Importer:
+    """Calls the builder for nodes of one FX graph, in order."""
+
+    def __init__(self):
+        self.graph = _ext.Graph()
+        self.vals: dict[Node, object] = {}  # Val, or a tuple of Val for operators with several results
+        self.inputs: list[Node] = []
+        self._dims: dict[sympy.Expr, object] = {}
+        self.symbols: set[sympy.Symbol] = set()
+
+    # ---- sizes ----
+
+    def dim(self, size):
+        """A Python int, SymInt or sympy expression as the builder takes it."""
+        if isinstance(size, int):
+            return size
+        if isinstance(size, torch.SymInt):
+            self._env = size.node.shape_env
+            return self._expr(size.node.expr)
+        return self._expr(size)
+
+    def _expr(self, e):
+        if e in self._dims:
+            return self._dims[e]
+        g = self.graph
+        if isinstance(e, (int, sympy.Integer)):
+            out = int(e)
+        elif isinstance(e, sympy.Symbol):
+            out = self._symbol(e)
+        elif isinstance(e, sympy.Add):
+            out = self._fold(operator.add, e.args)
+        elif isinstance(e, sympy.Mul):
+            out = self._fold(operator.mul, e.args)
+        elif isinstance(e, sympy.Pow) and e.exp.is_Integer and 0 < int(e.exp) <= 8:
+            out = self._fold(operator.mul, [e.base] * int(e.exp))
+        elif isinstance(e, (sf.FloorDiv, sf.CleanDiv)):
+            out = self._expr(e.args[0]) // self._expr(e.args[1])
+        elif isinstance(e, (sf.Mod, sf.PythonMod, sympy.Mod)):
+            out = self._expr(e.args[0]) % self._expr(e.args[1])
+        elif isinstance(e, sf.ModularIndexing):
+            out = (self._expr(e.args[0]) // self._expr(e.args[1])) % self._expr(e.args[2])
+        elif isinstance(e, (sf.Max, sympy.Max)):
+            out = self._fold(g.max, e.args)
+        elif isinstance(e, (sf.Min, sympy.Min)):
+            out = self._fold(g.min, e.args)
+        else:
+            raise _ext.Unsupported(f"a size of the form {e}")
+        self._dims[e] = out
+        return out
+
+    def _fold(self, f, args):
+        out = self._expr(args[0])
+        for arg in args[1:]:
+            out = f(out, self._expr(arg))
+        return out
+
+    def _symbol(self, s):
+        env = self._env
+        bounds = env.var_to_range.get(s)
+        low, high = 0, _INT_MAX
+        if bounds is not None:
+            low = int(bounds.lower) if bounds.lower.is_Integer else 0
+            high = int(bounds.upper) if bounds.upper.is_Integer else _INT_MAX
+        values = getattr(env, "backed_var_to_val", None)
+        hint = (values if values is not None else env.var_to_val).get(s, 0)
+        self.symbols.add(s)
+        return self.graph.sym(str(s), low, min(high, _INT_MAX), int(hint))
+
+    # ---- values ----
+
+    def input(self, node: Node, role: str = "input") -> None:
+        """A tensor that is handed in at each call."""
+        value = node.meta["val"]
+        why = refusal(value)
+        if why:
+            raise _ext.Unsupported(why)
+        shape = [self.dim(size) for size in value.shape]
+        strides = None if value.is_contiguous() else [self.dim(stride) for stride in value.stride()]
+        self.vals[node] = self.graph.input(role, value.dtype, shape, strides, node.name)
+        self.inputs.append(node)
+
+    def input_contiguous(self, node: Node) -> None:
+        """A result of another program: contiguous, whatever layout PyTorch would have given it."""
+        value = node.meta["val"]
+        self.vals[node] = self.graph.input("input", value.dtype, [self.dim(size) for size in value.shape], None, node.name)
+        self.inputs.append(node)
+
+    def literal(self, node: Node, value: torch.Tensor) -> None:
+        """A small constant tensor: its bytes go into the program."""
+        value = value.detach().cpu().contiguous()
+        data = bytes(value.reshape(-1).view(torch.uint8).numpy()) if value.numel() else b""
+        self.vals[node] = self.graph.literal(value.dtype, tuple(value.shape), data)
+
+    def node(self, node: Node) -> None:
+        """An operator; raises Unsupported with the reason when it must run in PyTorch."""
+        target = node.target
+        if target is operator.getitem:
+            self.vals[node] = self.vals[node.args[0]][node.args[1]]
+            return
+        if not isinstance(target, torch._ops.OpOverload):
+            raise _ext.Unsupported(f"not an ATen operator: {getattr(target, '__name__', target)}")
+        name = table.op_name(target)
+        if name not in table.supported_schemas():
+            raise _ext.Unsupported("not in the table of operators")
+        if target._schema.is_mutable:
+            raise _ext.Unsupported("it changes its argument in place")
+        for value in tensors_of(node.meta.get("val")):
+            why = refusal(value)
+            if why:
+                raise _ext.Unsupported(f"result: {why}")
+        args, kwargs = self._arguments(node, target._schema)
+        outs = self.graph.node(name, args, kwargs, location(node))
+        self._check(node, outs)
+        many = isinstance(node.meta.get("val"), (tuple, list))
+        self.vals[node] = outs if many else outs[0]
+
+    def _arguments(self, node, schema):
+        args, kwargs = [], {}
+        for spec, arg in zip(schema.arguments, node.args):
+            args.append(self._no_value(spec.name, arg) if spec.name in _NO_VALUE else self._arg(arg))
+        while args and args[-1] is None and schema.arguments[len(args) - 1].name in _NO_VALUE:
+            args.pop()
+        for name, arg in node.kwargs.items():
+            if name in _NO_VALUE:
+                self._no_value(name, arg)
+            else:
+                kwargs[name] = self._arg(arg)
+        return args, kwargs
+
+    def _no_value(self, name, arg):
+        if name == "device" and arg is not None and torch.device(arg).type != "cpu":
+            raise _ext.Unsupported(f"device {arg}")
+        if name == "layout" and arg not in (None, torch.strided):
+            raise _ext.Unsupported(f"layout {arg}")
+        if name == "generator" and arg is not None:
+            raise _ext.Unsupported("a random generator")
+        return None
+
+    def _arg(self, arg):
+        if isinstance(arg, Node):
+            if arg in self.vals:
+                return self.vals[arg]
+            value = arg.meta.get("val")
+            if isinstance(value, torch.SymInt):
+                return self.dim(value)
+            if isinstance(value, (bool, int, float)):
+                return value
+            raise _ext.Unsupported(f"an argument that is not a tensor or a size: {type(value).__name__}")
+        if isinstance(arg, (list, tuple)):
+            return [self._arg(item) for item in arg]
+        if isinstance(arg, torch.SymInt):
+            return self.dim(arg)
+        if isinstance(arg, (torch.SymFloat, torch.SymBool, complex)):
+            raise _ext.Unsupported(f"an argument of type {type(arg).__name__}")
+        return arg
+
+    def _check(self, node, outs):
+        """Our inference against PyTorch's own."""
+        want = tensors_of(node.meta.get("val"), keep=True)
+        if len(want) != len(outs):
+            raise _ext.Unsupported(f"internal: {len(outs)} results inferred, PyTorch says {len(want)}")
+        for value, out in zip(want, outs):
+            if value is None:
+                continue
+            dtype, shape = self.graph.value_info(out)
+            if dtype != value.dtype:
+                raise _ext.Unsupported(f"internal: dtype {dtype} inferred, PyTorch says {value.dtype}")
+            sizes = [self.dim(size) for size in value.shape]
+            if not self.graph.same_dims(shape, sizes):
+                raise _ext.Unsupported(f"internal: shape {list(shape)} inferred, PyTorch says {sizes}")
+
+
+def tensors_of(value, keep: bool = False) -> list:
+    """The tensors of a node's meta value, in order; with `keep` other entries stay as None."""
+    items = list(value) if isinstance(value, (tuple, list)) else [value]
+    if keep:
+        return [item if is_tensor(item) else None for item in items]
+    return [item for item in items if is_tensor(item)]
+
+
+def location(node: Node) -> str | None:
+    """Where in the user's code a node came from: "model.py:88 encoder.layer.0"."""
+    parts = []
+    trace = node.meta.get("stack_trace")
+    if trace:
+        lines = [line for line in trace.splitlines() if line.lstrip().startswith('File "')]
+        if lines:
+            file, _, rest = lines[-1].strip()[6:].partition('", line ')
+            parts.append(f"{file.rpartition('/')[2]}:{rest.partition(',')[0]}")
+    stack = node.meta.get("nn_module_stack")
+    if stack:
+        path = list(stack.values())[-1][0]
+        if path:
+            parts.append(str(path))
+    return " ".join(parts) or None

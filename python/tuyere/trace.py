@@ -1,0 +1,85 @@
+"""To a flat, functional ATen graph: by tracing with large operators kept whole, or through AOTAutograd where inputs are mutated."""
+
+import contextlib
+
+import torch
+from torch import fx
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from . import _ext, table
+
+# Switches of modes that tracing writes into the graph. Those of gradients mean nothing where none are computed.
+_GRAD_SWITCHES = {torch._C._set_grad_enabled}
+
+
+def flat_graph(fn, fakes) -> fx.GraphModule | None:
+    """The ATen graph of fn over fake tensors and sizes; None when it mutates something and needs functionalising."""
+    with torch.no_grad(), _no_inference_mode():
+        gm = make_fx(fn, decomposition_table=table.decompositions(), pre_dispatch=True, _allow_non_fake_inputs=True)(*fakes)
+    for node in list(gm.graph.nodes):
+        if node.op == "get_attr" and "val" not in node.meta:
+            value = getattr(gm, node.target, None)
+            node.meta["val"] = value
+        if node.op != "call_function":
+            continue
+        if node.target in _GRAD_SWITCHES:
+            gm.graph.erase_node(node)
+        elif isinstance(node.target, torch._ops.OpOverload):
+            if node.target._schema.is_mutable:
+                return None
+        elif getattr(node.target, "__module__", "").startswith(("torch._C", "torch.amp")):
+            return None
+    return gm
+
+
+@contextlib.contextmanager
+def _no_inference_mode():
+    if torch.is_inference_mode_enabled():
+        with torch.inference_mode(False), torch.no_grad():
+            yield
+    else:
+        yield
+
+
+def functionalised(gm: fx.GraphModule, examples, compile_inner):
+    """Through AOTAutograd, which takes mutation and aliasing apart and puts them back around the call.
+
+    compile_inner(aten graph, fake inputs) -> callable over flat arguments.
+    """
+    from torch._functorch.aot_autograd import aot_module_simplified, make_boxed_func
+
+    found = {}
+
+    def inference(inner, fakes):
+        context = torch._guards.TracingContext.try_get()
+        found["meta"] = getattr(context, "fw_metadata", None)
+        found["call"] = compile_inner(inner, fakes)
+        return make_boxed_func(found["call"])
+
+    def training(inner, fakes):
+        raise _ext.Unsupported("AOTAutograd asked for a training graph")
+
+    with torch.no_grad():
+        wrapped = aot_module_simplified(
+            gm, examples, fw_compiler=training, bw_compiler=training, inference_compiler=inference, decompositions=table.decompositions()
+        )
+    if _clean(found.get("meta")) and not dict(gm.named_parameters()) and not dict(gm.named_buffers()):
+        return found["call"]
+    return wrapped
+
+
+def _clean(meta) -> bool:
+    """Is there nothing that AOTAutograd's wrapper must do at a call?"""
+    if meta is None:
+        return False
+    from torch._functorch._aot_autograd.schemas import OutputType
+
+    try:
+        return (
+            not meta.mutated_inp_runtime_indices
+            and not meta.tokens
+            and not meta.is_rng_op_functionalized
+            and all(info.output_type is OutputType.non_alias for info in meta.output_info)
+        )
+    except AttributeError:
+        return False

@@ -1,0 +1,243 @@
+/* cc.c: the C compiler driver: search, identity, flags by ISA level, parallel compilation. */
+#define _GNU_SOURCE 1
+#include "cc.h"
+
+#include "proc.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool is_program(const char *path) {
+  struct stat st;
+  return !stat(path, &st) && S_ISREG(st.st_mode) && !access(path, X_OK);
+}
+
+/* A name without a slash is looked up on the PATH, as execvp does. */
+static bool find_program(const char *name, char *out, size_t size) {
+  if (strchr(name, '/')) return snprintf(out, size, "%s", name) < (int)size && is_program(out);
+  const char *path = getenv("PATH");
+  if (!path) path = "/usr/local/bin:/usr/bin:/bin";
+  for (size_t n; *path; path += n + (path[n] == ':')) {
+    n = strcspn(path, ":");
+    if (n && snprintf(out, size, "%.*s/%s", (int)n, path, name) < (int)size && is_program(out)) return true;
+  }
+  return false;
+}
+
+static bool cc_word(ty_cc *c, const char *word, size_t n) {
+  int at = c->nargs ? c->arg[c->nargs - 1] + (int)strlen(c->text + c->arg[c->nargs - 1]) + 1 : 0;
+  if (c->nargs == TY_CC_ARGS || (size_t)at + n + 1 > TY_CC_TEXT) return false;
+  memcpy(c->text + at, word, n);
+  c->text[at + (int)n] = 0;
+  c->arg[c->nargs++] = at;
+  const char *base = strrchr(c->text + at, '/');
+  base = base ? base + 1 : c->text + at;
+  if (!strcmp(base, "zig") || !strcmp(base, "ziglang")) c->zig = true;
+  return true;
+}
+
+/* TUYERE_CC: a program, perhaps with arguments behind it. A path with spaces works when it is the whole. */
+static ty_status from_env(ty_ctx *ctx, const char *env, ty_cc *out) {
+  char path[TY_CC_TEXT];
+  if (!strcmp(env, "none")) return ty_fail(ctx, TY_COMPILER, "no C compiler is used: TUYERE_CC=none");
+  if (strchr(env, '/') && is_program(env) && cc_word(out, env, strlen(env))) return TY_OK;
+  for (const char *s = env + strspn(env, " \t"); *s; s += strspn(s, " \t")) {
+    size_t n = strcspn(s, " \t");
+    if (!out->nargs) {
+      char name[1024];
+      if (n >= sizeof name) return ty_fail(ctx, TY_COMPILER, "TUYERE_CC is too long");
+      snprintf(name, sizeof name, "%.*s", (int)n, s);
+      if (!find_program(name, path, sizeof path))
+        return ty_fail(ctx, TY_COMPILER, "TUYERE_CC=%s: there is no program \"%s\"", env, name);
+      if (!cc_word(out, path, strlen(path))) return ty_fail(ctx, TY_COMPILER, "TUYERE_CC is too long");
+    } else if (!cc_word(out, s, n)) return ty_fail(ctx, TY_COMPILER, "TUYERE_CC has too many words");
+    s += n;
+  }
+  return out->nargs ? TY_OK : ty_fail(ctx, TY_COMPILER, "TUYERE_CC is empty");
+}
+
+/* What a process learns once: the last compiler's identity, and where python3 keeps zig. Facts about the machine and
+ * not state of a compilation; a lock that a fork left behind only costs asking again. */
+static pthread_mutex_t memo_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct { bool zig_asked; char zig[1024]; bool known; ty_cc cc; ty_cc_id id; } memo;
+
+static bool run_quick(char *const argv[], char *text, size_t size) {
+  ty_proc p;
+  if (!ty_proc_start(&p, argv, 20, text, size)) return false;
+  ty_proc_wait(&p, 1);
+  return !p.timed_out && (p.code == 0 || p.code == -1);
+}
+
+static bool zig_of_python(char *out, size_t size) {
+  char py[1024];
+  bool memoed = !pthread_mutex_trylock(&memo_lock), found = false;
+  if (memoed && memo.zig_asked) snprintf(out, size, "%s", memo.zig);
+  else if (find_program("python3", py, sizeof py)) {
+    char *argv[] = {py, "-c", "import ziglang,os;print(os.path.join(os.path.dirname(ziglang.__file__),'zig'))", NULL};
+    if (!run_quick(argv, out, size)) out[0] = 0;
+    out[strcspn(out, "\n")] = 0;
+    if (memoed) snprintf(memo.zig, sizeof memo.zig, "%s", out), memo.zig_asked = true;
+  } else out[0] = 0;
+  found = out[0] == '/' && is_program(out);
+  if (memoed) pthread_mutex_unlock(&memo_lock);
+  return found;
+}
+
+ty_status ty_cc_find(ty_ctx *ctx, const char *zig, ty_cc *out) {
+  static const char *const names[] = {"cc", "clang", "gcc"};
+  char path[1024];
+  memset(out, 0, sizeof *out); /* compared as bytes by the memo */
+  const char *env = getenv("TUYERE_CC");
+  if (env && *env) return from_env(ctx, env, out);
+  for (int i = 0; i < 3; i++)
+    if (find_program(names[i], path, sizeof path) && cc_word(out, path, strlen(path))) return TY_OK;
+  if (zig && is_program(zig)) snprintf(path, sizeof path, "%s", zig);
+  else if (!zig_of_python(path, sizeof path))
+    return ty_fail(ctx, TY_COMPILER, "no C compiler found: set TUYERE_CC, or install gcc or clang, or pip install ziglang");
+  out->zig = true;
+  return cc_word(out, path, strlen(path)) && cc_word(out, "cc", 2) ? TY_OK : ty_fail(ctx, TY_COMPILER, "path of zig is too long");
+}
+
+/* "gcc (Debian 12.2.0-14) 12.2.0", "Debian clang version 19.1.7 (..)", "clang version 22.1.8", "cc (GCC) 13.2.0". */
+static void parse_version(ty_cc_id *id, bool zig) {
+  const char *v = id->version, *s = strstr(v, "version ");
+  if (strstr(v, "clang")) strcpy(id->family, zig ? "zig" : "clang");
+  else if (!strncmp(v, "gcc", 3) || strstr(v, "-gcc") || strstr(v, "GCC") || !strncmp(v, "cc (", 4)) strcpy(id->family, "gcc");
+  else strcpy(id->family, "other");
+  if (s) s += 8;
+  else if ((s = strrchr(v, ')'))) s += 1 + strspn(s + 1, " ");
+  else s = v + strcspn(v, "0123456789");
+  id->major = atoi(s);
+}
+
+ty_status ty_cc_identity(ty_ctx *ctx, const ty_cc *cc, ty_cc_id *out) {
+  bool memoed = !pthread_mutex_trylock(&memo_lock);
+  if (memoed && memo.known && !memcmp(&memo.cc, cc, sizeof *cc)) {
+    *out = memo.id;
+    pthread_mutex_unlock(&memo_lock);
+    return TY_OK;
+  }
+  if (memoed) pthread_mutex_unlock(&memo_lock); /* not held while a program runs */
+  char text[2048], *argv[TY_CC_ARGS + 2];
+  for (int i = 0; i < cc->nargs; i++) argv[i] = (char *)cc->text + cc->arg[i];
+  argv[cc->nargs] = "--version";
+  argv[cc->nargs + 1] = NULL;
+  if (!run_quick(argv, text, sizeof text) || !text[0])
+    return ty_fail(ctx, TY_COMPILER, "%s --version failed: %s", cc->text, text);
+  memset(out, 0, sizeof *out);
+  text[strcspn(text, "\n")] = 0;
+  snprintf(out->version, sizeof out->version, "%.255s", text);
+  parse_version(out, cc->zig);
+  if (!pthread_mutex_trylock(&memo_lock)) {
+    memo.cc = *cc;
+    memo.id = *out;
+    memo.known = true;
+    pthread_mutex_unlock(&memo_lock);
+  }
+  return TY_OK;
+}
+
+/* Nothing here may break NaN, infinities or signed zero: no -ffast-math, no -ffinite-math-only. Contraction to FMA is
+ * allowed by the contract on numerics. -nostdlib: emitted code wants no start files and no libc but mem*. */
+static const char *const flags_all[] = {"-O3", "-std=gnu11", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno",
+  "-fno-trapping-math", "-fopenmp-simd", "-fno-semantic-interposition", "-fvisibility=hidden", "-nostdlib", "-w", "-fmax-errors=3", NULL};
+static const char *const flags_isa[TY_NISA][10] = {
+  [TY_ISA_PORTABLE] = {NULL},
+  [TY_ISA_AVX2] = {"-mavx2", "-mfma", NULL},
+  [TY_ISA_AVX512] = {"-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mavx2",
+                     "-mprefer-vector-width=512", NULL},
+};
+/* zig has sanitizers on unless told otherwise. A target is given so that "native" is never meant. */
+#if defined __x86_64__
+static const char *const flags_zig[TY_NISA][6] = {
+  [TY_ISA_PORTABLE] = {"-fno-sanitize=all", "-target", "x86_64-linux-gnu", "-mcpu=x86_64", NULL},
+  [TY_ISA_AVX2] = {"-fno-sanitize=all", "-target", "x86_64-linux-gnu", "-mcpu=x86_64_v3", NULL},
+  [TY_ISA_AVX512] = {"-fno-sanitize=all", "-target", "x86_64-linux-gnu", "-mcpu=x86_64_v4", "-mprefer-vector-width=512"},
+};
+#elif defined __aarch64__
+static const char *const flags_zig[TY_NISA][6] = {{"-fno-sanitize=all", "-target", "aarch64-linux-gnu", NULL}};
+#else
+static const char *const flags_zig[TY_NISA][6] = {{"-fno-sanitize=all", NULL}};
+#endif
+
+int ty_cc_flags(const ty_cc *cc, ty_isa isa, const char **out, int max) {
+  int n = 0;
+  for (int i = 0; flags_all[i] && n < max - 1; i++) out[n++] = flags_all[i];
+  const char *const *more = cc->zig ? flags_zig[isa] : flags_isa[isa];
+  for (int i = 0; i < (cc->zig ? 6 : 10) && more[i] && n < max - 1; i++) out[n++] = more[i];
+  out[n] = NULL;
+  return n;
+}
+
+double ty_cc_timeout(void) {
+  const char *s = getenv("TUYERE_CC_TIMEOUT");
+  double t = s && *s ? strtod(s, NULL) : 0;
+  return t > 0 && t < 1e6 ? t : 120;
+}
+
+static void job_end(const ty_cc *cc, ty_cc_job *j, const ty_proc *p) {
+  struct stat st;
+  bool there = !stat(j->out_path, &st) && st.st_size > 0;
+  if (!p->timed_out && there && (p->code == 0 || p->code == -1)) return;
+  j->status = TY_COMPILER;
+  char why[TY_CC_TEXT + 64];
+  if (p->timed_out) snprintf(why, sizeof why, "%s took longer than %g s (TUYERE_CC_TIMEOUT)", cc->text, ty_cc_timeout());
+  else if (p->code > 128) snprintf(why, sizeof why, "%s was killed by signal %d", cc->text, p->code - 128);
+  else if (p->code == 0) snprintf(why, sizeof why, "%s wrote no output", cc->text);
+  else snprintf(why, sizeof why, "%s failed with status %d", cc->text, p->code);
+  size_t n = strlen(why);
+  if (n > sizeof j->text / 2) n = sizeof j->text / 2;
+  size_t keep = strlen(j->text);
+  if (keep > sizeof j->text - n - 3) keep = sizeof j->text - n - 3;
+  memmove(j->text + n + 2, j->text, keep);
+  memcpy(j->text, why, n);
+  memcpy(j->text + n, keep ? ":\n" : "", keep ? 2 : 1);
+  j->text[n + (keep ? 2 + keep : 0)] = 0;
+  unlink(j->out_path);
+}
+
+enum { MAX_FLAGS = 64, MAX_RUNNING = 64 };
+
+ty_status ty_cc_compile_all(ty_ctx *ctx, const ty_cc *cc, ty_isa isa, const char *const *extra, ty_cc_job *jobs, int n,
+                            int parallel) {
+  const char *argv[TY_CC_ARGS + MAX_FLAGS + 8];
+  int na = 0;
+  for (int i = 0; i < cc->nargs; i++) argv[na++] = cc->text + cc->arg[i];
+  na += ty_cc_flags(cc, isa, argv + na, MAX_FLAGS / 2);
+  for (int i = 0; extra && extra[i]; i++) {
+    if (i == MAX_FLAGS / 2) return ty_fail(ctx, TY_INVALID, "more than %d extra compiler flags", i);
+    argv[na++] = extra[i];
+  }
+  ty_proc running[MAX_RUNNING] = {0};
+  int job_of[MAX_RUNNING], next = 0;
+  if (parallel <= 0 || parallel > MAX_RUNNING) parallel = MAX_RUNNING;
+  double limit = ty_cc_timeout();
+  for (;;) {
+    for (int s = 0; s < parallel && next < n; s++) {
+      if (running[s].pid) continue;
+      ty_cc_job *j = &jobs[next];
+      j->status = TY_OK;
+      const char *tail[] = {"-o", j->out_path, j->src_path, "-lm", NULL};
+      memcpy(argv + na, tail, sizeof tail);
+      if (!ty_proc_start(&running[s], (char *const *)argv, limit, j->text, sizeof j->text)) j->status = TY_COMPILER;
+      else job_of[s] = next;
+      next++;
+    }
+    int s = ty_proc_wait(running, parallel);
+    if (s >= 0) job_end(cc, &jobs[job_of[s]], &running[s]);
+    else if (next == n) break;
+  }
+  for (int i = 0; i < n; i++)
+    if (jobs[i].status) return ty_fail(ctx, jobs[i].status, "%s", jobs[i].text);
+  return TY_OK;
+}
+
+ty_status ty_cc_compile(ty_ctx *ctx, const ty_cc *cc, const char *src, const char *out, ty_isa isa, const char *const *extra) {
+  ty_cc_job job = {.src_path = src, .out_path = out};
+  return ty_cc_compile_all(ctx, cc, isa, extra, &job, 1, 1);
+}

@@ -1,0 +1,213 @@
+/* attn.c: attention by blocks of keys with a running softmax (Milakov and Gimelshein 2018; Dao et al. 2022), on the GEMM kernels.
+ *
+ * Work is a line of units, ordered (batch, key head, query head of the group, block of query rows); a thread takes a run of it.
+ * For each key head it meets, it walks the keys in blocks: packs K (transposed) and V once, then all its rows of that head go
+ * through scores, softmax and the product with V. o holds the unfinished sums between blocks of keys. */
+#include "kernel/kernel_int.h"
+
+enum {
+  KEYS = 384,        /* keys of a block: a multiple of every tier's nr */
+  ROWS = 32,         /* query rows of a unit, at most: a multiple of 8 */
+  FEW_ROWS = 4,      /* up to so many rows of a key head, K is read where it lies by dot products */
+  V_IN_PLACE = 16,   /* up to so many rows, V is read where it lies */
+};
+
+typedef struct attn_plan {
+  int64_t keys, rows, blocks; /* blocks: of query rows in a head */
+  int64_t dvp;                /* dv in whole vectors */
+  int64_t ld_s;               /* row stride of scores */
+  int64_t k_at, v_at, s_at, o_at, state_at, bytes;
+} attn_plan;
+
+/* A single query row per head turns the heads of a group into rows, so that they share K and V. */
+static ty_attn attn_fold(const ty_attn *given) {
+  ty_attn t = *given;
+  if (t.sq != 1) return t;
+  int64_t group = t.hq / t.hkv;
+  if (t.causal) t.sk = kernel_min(t.sk, 1), t.causal = false;
+  if (group == 1) return t;
+  t.sq = group, t.hq = t.hkv;
+  t.q_s = t.q_h, t.q_h *= group;
+  t.o_s = t.o_h, t.o_h *= group;
+  t.mask_q = t.mask_h, t.mask_h *= group;
+  t.bias_q = t.bias_h, t.bias_h *= group;
+  return t;
+}
+
+/* The unit shrinks when whole ones would leave a thread with over a tenth more than its even share. Scratch is for nt = 1. */
+static attn_plan attn_plan_make(const ty_kernels *ks, const ty_attn *t, int nt) {
+  attn_plan p = {0};
+  p.keys = kernel_min(KEYS, kernel_up(kernel_max(1, t->sk), ks->nr));
+  p.rows = kernel_max(1, kernel_min(ROWS, t->sq));
+  for (;;) {
+    p.blocks = kernel_ceil(t->sq, p.rows);
+    int64_t units = t->b * t->hq * p.blocks;
+    if (p.rows <= 8 || kernel_ceil(units, nt) * nt * 10 <= units * 11) break;
+    p.rows = p.rows > 16 ? 16 : 8;
+  }
+  p.dvp = kernel_up(kernel_max(1, t->dv), ks->lanes);
+  p.ld_s = p.keys + ks->lanes;
+  int64_t at = 0;
+  p.k_at = at, at += kernel_up(p.keys * t->d, 16);
+  p.v_at = at, at += kernel_up(p.keys * p.dvp, 16);
+  p.s_at = at, at += kernel_up(kernel_min(ROWS, kernel_max(1, t->sq)) * p.ld_s, 16);
+  p.o_at = at, at += kernel_up(8 * p.dvp, 16);
+  p.state_at = at, at += kernel_up(2 * (t->hq / kernel_max(1, t->hkv)) * t->sq, 16);
+  p.bytes = at * (int64_t)sizeof(float);
+  return p;
+}
+
+size_t ty_attn_f32_scratch(const ty_kernels *ks, const ty_attn *given) {
+  ty_attn t = attn_fold(given);
+  return (size_t)attn_plan_make(ks, &t, 1).bytes;
+}
+
+/* rows x columns product of a with b in scratch or in place; columns in even runs of up to nr. */
+static void attn_product(const ty_kernels *ks, int64_t m, int64_t columns, int64_t k, const float *a, int64_t lda, const float *b,
+                         int64_t ldb, float *c, int64_t ldc, int accumulate) {
+  int64_t vectors = kernel_ceil(columns, ks->lanes), runs = kernel_ceil(vectors, ks->nr / ks->lanes);
+  for (int64_t r = 0; r < runs; r++) {
+    int64_t v0 = kernel_share(vectors, r, runs), nv = kernel_share(vectors, r + 1, runs) - v0, at = v0 * ks->lanes;
+    ks->gemm[nv - 1][m - 1](k, a, lda, b + at, ldb, c + at, ldc, accumulate, (const char *)b, 0);
+  }
+}
+
+/* The keys that query rows [i0, i1) of a unit see within block [j0, j0 + n). */
+static int64_t attn_seen(const ty_attn *t, int64_t i, int64_t j0, int64_t n) {
+  return t->causal ? kernel_max(0, kernel_min(n, i + 1 - j0)) : n;
+}
+
+typedef struct attn_block { /* what the rows of one key head share for one block of keys */
+  int64_t b, j0, n;
+  const float *k; int64_t k_s; /* in place, when kp is NULL */
+  const float *kp;             /* panels */
+  const float *v; int64_t v_s;
+  bool first, last;
+} attn_block;
+
+/* Scores of rows [i0, i1) of head h: raw dot products to s. */
+static void attn_scores(const ty_kernels *ks, const ty_attn *t, const attn_plan *p, const attn_block *x, int64_t h, int64_t i0,
+                        int64_t i1, float *s) {
+  const float *q = t->q + x->b * t->q_b + h * t->q_h + i0 * t->q_s;
+  int64_t m = i1 - i0, n = attn_seen(t, i1 - 1, x->j0, x->n);
+  if (!x->kp) {
+    for (int64_t i = 0; i < m; i++) ks->dot_rows(n, t->d, q + i * t->q_s, x->k, x->k_s, s + i * p->ld_s);
+    return;
+  }
+  int64_t strips = kernel_ceil(m, ks->mr);
+  for (int64_t j = 0; j < n; j += ks->nr) {
+    int64_t nv = kernel_ceil(kernel_min(ks->nr, n - j), ks->lanes);
+    for (int64_t a = 0, r0 = 0; a < strips; a++) {
+      int64_t r1 = kernel_share(m, a + 1, strips);
+      ks->gemm[nv - 1][r1 - r0 - 1](t->d, q + r0 * t->q_s, t->q_s, x->kp + j * t->d, ks->nr, s + r0 * p->ld_s + j, p->ld_s, 0,
+                                   (const char *)x->kp, 0);
+      r0 = r1;
+    }
+  }
+}
+
+static float attn_softmax(const ty_kernels *ks, const ty_attn *t, const attn_block *x, int64_t h, int64_t i, int64_t n, float *s,
+                          float *state) {
+  ty_score_row add = {0};
+  int64_t at = x->b * t->mask_b + h * t->mask_h + i * t->mask_q + x->j0 * t->mask_k;
+  if (t->mask_kind == TY_MASK_F32) add.mask = (const float *)t->mask + at, add.mask_k = t->mask_k;
+  if (t->mask_kind == TY_MASK_BOOL) add.keep = (const uint8_t *)t->mask + at, add.keep_k = t->mask_k;
+  if (t->bias) add.bias = t->bias + x->b * t->bias_b + h * t->bias_h + i * t->bias_q + x->j0 * t->bias_k, add.bias_k = t->bias_k;
+  return ks->softmax_row(n, s, t->scale, add.mask || add.keep || add.bias ? &add : NULL, state, state + 1);
+}
+
+/* One unit against one block of keys. state: running (max, sum) of each row. */
+static void attn_unit(const ty_kernels *ks, const ty_attn *t, const attn_plan *p, const attn_block *x, int64_t h, int64_t i0,
+                      int64_t i1, float *state, float *scratch) {
+  float *s = scratch + p->s_at, *spill = scratch + p->o_at;
+  float *o = t->o + x->b * t->o_b + h * t->o_h + i0 * t->o_s;
+  int64_t m = i1 - i0, strips = kernel_ceil(m, ks->mr), seen = attn_seen(t, i1 - 1, x->j0, x->n);
+  bool direct = p->dvp == t->dv;
+  if (seen > 0) attn_scores(ks, t, p, x, h, i0, i1, s);
+  for (int64_t a = 0, r0 = 0; a < strips; a++) {
+    int64_t r1 = kernel_share(m, a + 1, strips), deep = attn_seen(t, i0 + r1 - 1, x->j0, x->n);
+    for (int64_t r = r0; r < r1; r++) {
+      int64_t n = attn_seen(t, i0 + r, x->j0, x->n);
+      float *sr = s + r * p->ld_s, shrink = 1.0f;
+      if (n > 0) shrink = attn_softmax(ks, t, x, h, i0 + r, n, sr, state + 2 * r);
+      for (int64_t j = n; j < deep; j++) sr[j] = 0.0f;
+      if (!x->first && shrink != 1.0f) ks->scale(t->dv, o + r * t->o_s, shrink);
+    }
+    float *os = o + r0 * t->o_s;
+    if (deep > 0 && direct) {
+      attn_product(ks, r1 - r0, t->dv, deep, s + r0 * p->ld_s, p->ld_s, x->v, x->v_s, os, t->o_s, !x->first);
+    } else if (deep > 0) {
+      attn_product(ks, r1 - r0, t->dv, deep, s + r0 * p->ld_s, p->ld_s, x->v, x->v_s, spill, p->dvp, 0);
+      for (int64_t r = 0; r < r1 - r0; r++)
+        for (int64_t d = 0; d < t->dv; d++) os[r * t->o_s + d] = (x->first ? 0.0f : os[r * t->o_s + d]) + spill[r * p->dvp + d];
+    } else if (x->first) {
+      for (int64_t r = r0; r < r1; r++) memset(o + r * t->o_s, 0, (size_t)t->dv * sizeof *o);
+    }
+    if (x->last)
+      for (int64_t r = r0; r < r1; r++) {
+        float sum = state[2 * r + 1];
+        ks->scale(t->dv, o + r * t->o_s, sum == 0.0f ? 0.0f : 1.0f / sum);
+      }
+    r0 = r1;
+  }
+}
+
+/* Units [u0, u1) of key head (b, hk), counted from the first of that head. */
+static void attn_head(const ty_kernels *ks, const ty_attn *t, const attn_plan *p, int64_t b, int64_t hk, int64_t u0, int64_t u1,
+                      float *scratch) {
+  int64_t group = t->hq / t->hkv, rows = 0, deepest = 0;
+  for (int64_t u = u0; u < u1; u++) {
+    int64_t i0 = u % p->blocks * p->rows, i1 = kernel_min(i0 + p->rows, t->sq);
+    rows += i1 - i0, deepest = kernel_max(deepest, i1);
+  }
+  int64_t sk = t->causal ? kernel_min(t->sk, deepest) : t->sk;
+  float *state = scratch + p->state_at, *kp = scratch + p->k_at, *vp = scratch + p->v_at;
+  for (int64_t i = 0; i < rows; i++) state[2 * i] = -__builtin_inff(), state[2 * i + 1] = 0.0f;
+  for (int64_t j0 = 0; j0 < sk || j0 == 0; j0 += p->keys) {
+    attn_block x = {.b = b, .j0 = j0, .n = kernel_min(p->keys, sk - j0), .first = j0 == 0, .last = j0 + p->keys >= sk};
+    x.k = t->k + b * t->k_b + hk * t->k_h + j0 * t->k_s, x.k_s = t->k_s;
+    x.v = t->v + b * t->v_b + hk * t->v_h + j0 * t->v_s, x.v_s = t->v_s;
+    if (rows > FEW_ROWS) ks->pack_b(t->d, x.n, x.k, 1, t->k_s, kp, 0, ty_packed_b_panels(ks, x.n)), x.kp = kp;
+    if (rows > V_IN_PLACE || p->dvp != t->dv) {
+      for (int64_t j = 0; j < x.n; j++) {
+        memcpy(vp + j * p->dvp, x.v + j * t->v_s, (size_t)t->dv * sizeof *vp);
+        for (int64_t d = t->dv; d < p->dvp; d++) vp[j * p->dvp + d] = 0.0f;
+      }
+      x.v = vp, x.v_s = p->dvp;
+    }
+    float *st = state;
+    for (int64_t u = u0; u < u1; u++) {
+      int64_t i0 = u % p->blocks * p->rows, i1 = kernel_min(i0 + p->rows, t->sq);
+      attn_unit(ks, t, p, &x, hk * group + u / p->blocks, i0, i1, st, scratch);
+      st += 2 * (i1 - i0);
+    }
+  }
+}
+
+/* Where share `part` of nt begins on the line of units. Causal units weigh as many keys as their last row sees. */
+static int64_t attn_cut(const ty_attn *t, const attn_plan *p, int part, int nt) {
+  int64_t heads = t->b * t->hq;
+  if (!t->causal) return kernel_share(heads * p->blocks, part, nt);
+  int64_t whole = 0, in = 0;
+  for (int64_t u = 0; u < p->blocks; u++) whole += kernel_min(t->sk, kernel_min((u + 1) * p->rows, t->sq));
+  if (whole == 0) return kernel_share(heads * p->blocks, part, nt);
+  int64_t target = kernel_share(heads * whole, part, nt), head = target / whole, u = 0;
+  for (target -= head * whole; u < p->blocks; u++) {
+    int64_t w = kernel_min(t->sk, kernel_min((u + 1) * p->rows, t->sq));
+    if (in + w / 2 >= target) break;
+    in += w;
+  }
+  return head * p->blocks + u;
+}
+
+void ty_attn_f32(const ty_kernels *ks, const ty_attn *given, int tid, int nt, void *scratch) {
+  ty_attn t = attn_fold(given);
+  if (t.b <= 0 || t.hq <= 0 || t.sq <= 0 || t.dv <= 0) return;
+  attn_plan p = attn_plan_make(ks, &t, nt);
+  int64_t u = attn_cut(&t, &p, tid, nt), end = attn_cut(&t, &p, tid + 1, nt), units = t.hq / t.hkv * p.blocks;
+  while (u < end) {
+    int64_t head = u / units, first = u - head * units, last = kernel_min(units, first + end - u);
+    attn_head(ks, &t, &p, head / t.hkv, head % t.hkv, first, last, scratch);
+    u += last - first;
+  }
+}

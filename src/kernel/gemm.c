@@ -1,0 +1,151 @@
+/* gemm.c: the float32 GEMM driver: splits work over threads, blocks it for the caches, packs run-time B, calls epilogues.
+ *
+ * Order of the loops in a thread: product, run of packed panels, block of rows, tile (group of panels), block of k, panel,
+ * strip of MR rows. A block of rows of A stays in L2 over a tile; a block of a panel stays near L1 over the strips. A is read
+ * where it lies, rows a multiple of 4 KiB apart included: copying it measured slower at every k from 1,024 to 16,384. */
+#include "kernel/kernel_int.h"
+
+enum {
+  ROWS_MAX = 128,       /* rows of a tile */
+  TILE_FLOATS = 24576,  /* largest tile */
+  TILE_COLUMNS = 768,   /* widest tile */
+  K_BLOCK = 384,        /* k values at a time, when there are rows enough to come back to them */
+  K_BLOCK_ROWS = 32,    /* fewer rows than this: panels are read once, straight through */
+  A_FLOATS = 512 << 10, /* rows of A from a prologue, kept in scratch (but at least K_BLOCK_ROWS of them) */
+  B_FLOATS = 128 << 10, /* run-time B packed at a time */
+  NEAR = 1024,          /* floats of B to prefetch ahead when there is one strip */
+};
+
+/* How one product is cut; the same for all threads. */
+typedef struct gemm_plan {
+  int64_t rows;    /* of a block, at most */
+  int64_t kc;      /* block of k */
+  int64_t group;   /* panels of a tile, at most */
+  int64_t ld_a;    /* row stride of A in scratch, for a prologue; 0: A is read in place */
+  int64_t b_chunk; /* panels of run-time B packed at a time; 0: packed already */
+  int64_t tile_at, a_at, b_at, bytes;
+} gemm_plan;
+
+static gemm_plan gemm_plan_make(const ty_kernels *ks, const ty_gemm *g) {
+  gemm_plan p = {0};
+  int64_t panels = kernel_max(1, ty_packed_b_panels(ks, g->n)), k = kernel_max(1, g->k);
+  p.rows = kernel_max(ks->mr, kernel_min(ROWS_MAX / ks->mr * ks->mr, kernel_up(g->m, ks->mr)));
+  if (g->pro) {
+    p.ld_a = kernel_up(k, 16) + 16; /* not a multiple of 4 KiB for the usual k */
+    p.rows = kernel_min(p.rows, kernel_max(K_BLOCK_ROWS, A_FLOATS / p.ld_a) / ks->mr * ks->mr);
+  }
+  p.kc = k;
+  if (g->m >= K_BLOCK_ROWS && k > K_BLOCK) p.kc = kernel_up(kernel_ceil(k, kernel_ceil(k, K_BLOCK)), 16);
+  p.group = kernel_max(1, kernel_min(panels, kernel_min(TILE_COLUMNS, TILE_FLOATS / p.rows) / ks->nr));
+  if (g->b_strided) p.b_chunk = kernel_min(panels, kernel_max(1, B_FLOATS / (k * ks->nr)));
+  int64_t at = 0;
+  p.tile_at = at, at += kernel_up(p.rows * p.group * ks->nr, 16);
+  p.a_at = at, at += kernel_up(p.rows * p.ld_a, 16);
+  p.b_at = at, at += p.b_chunk * k * ks->nr;
+  p.bytes = at * (int64_t)sizeof(float);
+  return p;
+}
+
+size_t ty_gemm_f32_scratch(const ty_kernels *ks, const ty_gemm *g) { return (size_t)gemm_plan_make(ks, g).bytes; }
+
+/* Threads form a grid: tm parts of the rows times nt/tm parts of the line of all panels of all products. Rows are split only
+ * where that shortens the longest share by more than 5 %, because each part of the rows reads B again. */
+static int64_t gemm_row_parts(const ty_kernels *ks, const ty_gemm *g, int64_t line, int nt) {
+  int64_t strips = kernel_ceil(g->m, ks->mr), best = 1, cost = strips * kernel_ceil(line, nt);
+  if (line % nt == 0) return 1;
+  for (int64_t tm = 2; tm <= nt && tm <= strips; tm++) {
+    int64_t c = kernel_ceil(strips, tm) * kernel_ceil(line, nt / tm);
+    if (c * 20 < cost * 19) best = tm, cost = c;
+  }
+  return best;
+}
+
+static void gemm_copy(int64_t m, int64_t n, const float *src, int64_t ls, float *dst, int64_t ld) {
+  for (int64_t i = 0; i < m; i++) memcpy(dst + i * ld, src + i * ls, (size_t)n * sizeof *dst);
+}
+
+/* One tile: rows [0, m) of a against panels [p0, p1), whose first is at b, into c (row stride ldc). wide: c has room for whole
+ * panels; else the last panel's columns beyond n are left alone, by way of `spill` (room for m rows of a panel). */
+static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                      const float *b, int64_t p0, int64_t p1, float *c, int64_t ldc, bool wide, float *spill) {
+  int64_t strips = kernel_ceil(m, ks->mr), nr = ks->nr;
+  for (int64_t k0 = 0; k0 < k; k0 += p->kc) {
+    int64_t kb = kernel_min(p->kc, k - k0);
+    for (int64_t q = p0; q < p1; q++) {
+      int64_t w = kernel_min(nr, n - q * nr), nv = kernel_ceil(w, ks->lanes);
+      const float *bq = b + (q - p0) * k * nr + k0 * nr;
+      float *cq = c + (q - p0) * nr;
+      int64_t ld = ldc, more = k0 + kb < k || q + 1 < p1 ? q + 1 < p1 ? k * nr : kb * nr - (p1 - 1 - p0) * k * nr : k * nr - k0 * nr;
+      /* The strips share the prefetching of the block that comes next, so that memory is read evenly; one strip alone reads a
+       * little ahead of itself, straight through. */
+      int64_t each = kb * nr * (int64_t)sizeof *b / strips, step = nr * (int64_t)sizeof *b / strips;
+      const char *ahead = (const char *)(bq + (strips == 1 ? NEAR : more));
+      if (!wide && w < nv * ks->lanes) cq = spill, ld = nr;
+      for (int64_t s = 0, m0 = 0; s < strips; s++) {
+        int64_t m1 = kernel_share(m, s + 1, strips);
+        ks->gemm[nv - 1][m1 - m0 - 1](kb, a + m0 * lda + k0, lda, bq, nr, cq + m0 * ld, ld, k0 > 0, ahead + s * each,
+                                     step);
+        m0 = m1;
+      }
+    }
+  }
+  int64_t w = n - (p1 - 1) * nr;
+  if (!wide && w < nr && w % ks->lanes) gemm_copy(m, w, spill, nr, c + (p1 - 1 - p0) * nr, ldc);
+}
+
+/* Panels [p0, p1) of product (i, j), rows [r0, r1), in blocks of rows and tiles. b: the packed panel p0. */
+static void gemm_run(const ty_kernels *ks, const ty_gemm *g, const gemm_plan *p, int tid, int64_t i, int64_t j, int64_t r0,
+                     int64_t r1, const float *b, int64_t p0, int64_t p1, float *scratch) {
+  int64_t nr = ks->nr, batch = i * g->heads + j;
+  int64_t blocks = kernel_ceil(r1 - r0, p->rows), step = kernel_up(kernel_ceil(r1 - r0, blocks), ks->mr);
+  int64_t tiles = kernel_ceil(p1 - p0, p->group);
+  float *tile = scratch + p->tile_at, *sa = scratch + p->a_at;
+  for (int64_t m0 = r0; m0 < r1; m0 += step) {
+    int64_t m1 = kernel_min(m0 + step, r1), lda = g->lda;
+    const float *a = sa;
+    if (g->pro) g->pro(g->pro_ctx, tid, batch, m0, m1, 0, g->k, sa, lda = p->ld_a);
+    else a = g->a + i * g->a_batch + j * g->a_head + m0 * lda;
+    for (int64_t t = 0; t < tiles; t++) {
+      int64_t q0 = p0 + kernel_share(p1 - p0, t, tiles), q1 = p0 + kernel_share(p1 - p0, t + 1, tiles);
+      int64_t n0 = q0 * nr, n1 = kernel_min(q1 * nr, g->n), ldt = (q1 - q0) * nr;
+      const float *bt = b + (q0 - p0) * g->k * nr;
+      float *c = g->epi ? tile : g->c + i * g->c_batch + j * g->c_head + m0 * g->ldc + n0;
+      int64_t ldc = g->epi ? ldt : g->ldc;
+      if (g->k == 0)
+        for (int64_t r = 0; r < m1 - m0; r++) memset(c + r * ldc, 0, (size_t)(n1 - n0) * sizeof *c);
+      else gemm_tile(ks, p, m1 - m0, g->n, g->k, a, lda, bt, q0, q1, c, ldc, g->epi != NULL, tile);
+      if (g->epi) g->epi(g->epi_ctx, tid, batch, m0, m1, n0, n1, tile, ldt);
+    }
+  }
+}
+
+void ty_gemm_f32(const ty_kernels *ks, const ty_gemm *g, int tid, int nt, void *scratch) {
+  int64_t panels = ty_packed_b_panels(ks, g->n), line = panels * g->batch * g->heads;
+  if (line <= 0 || g->m <= 0) return;
+  gemm_plan p = gemm_plan_make(ks, g);
+  int64_t tm = gemm_row_parts(ks, g, line, nt), tn = nt / tm, strips = kernel_ceil(g->m, ks->mr);
+  if (tid >= tm * tn) return;
+  int64_t r0 = kernel_share(strips, tid / tn, tm) * ks->mr, r1 = kernel_min(g->m, kernel_share(strips, tid / tn + 1, tm) * ks->mr);
+  int64_t u = kernel_share(line, tid % tn, tn), end = kernel_share(line, tid % tn + 1, tn);
+  if (r0 >= r1) return;
+  float *packed = (float *)scratch + p.b_at;
+  const float *last = NULL; /* the run-time panel that `packed` starts with */
+  int64_t last_n = 0;
+  while (u < end) {
+    int64_t batch = u / panels, p0 = u - batch * panels, p1 = kernel_min(panels, p0 + end - u), i = batch / g->heads, j = batch % g->heads;
+    const float *b = g->b + i * g->b_batch + j * g->b_head;
+    u += p1 - p0;
+    if (!g->b_strided) {
+      gemm_run(ks, g, &p, tid, i, j, r0, r1, b + p0 * g->k * ks->nr, p0, p1, scratch);
+      continue;
+    }
+    for (int64_t q0 = p0; q0 < p1; q0 += p.b_chunk) {
+      int64_t q1 = kernel_min(q0 + p.b_chunk, p1);
+      const float *first = b + q0 * ks->nr * g->ldn;
+      if (first != last || last_n < q1 - q0)
+        ks->pack_b(g->k, g->n - q0 * ks->nr, first, g->ldk, g->ldn, packed, 0, q1 - q0);
+      last = first, last_n = q1 - q0;
+      gemm_run(ks, g, &p, tid, i, j, r0, r1, packed, q0, q1, scratch);
+    }
+  }
+}

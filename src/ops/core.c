@@ -1,0 +1,313 @@
+/* core.c: inference for the core vocabulary: shapes and dtypes of every ty.* row. */
+#include "ops/ops.h"
+
+#include <string.h>
+
+/* A size that could not be computed: the dim left the reason. */
+static ty_status bad_size(ty_graph *g) { return g->arena.failed ? TY_NOMEM : TY_UNSUPPORTED; }
+
+static ty_status out(ty_graph *g, ty_node *n, ty_dtype dt, int rank, const ty_dim *shape) {
+  for (int i = 0; i < rank; i++)
+    if (shape[i] < 0) return bad_size(g);
+  if (rank > TY_MAX_RANK) return ty_fail(g->ctx, TY_UNSUPPORTED, "rank %d is above %d", rank, TY_MAX_RANK);
+  for (int i = 0; i < rank; i++)
+    if (ty_dim_get(g, shape[i])->hi < 0) return ty_fail(g->ctx, TY_INVALID, "size %d of the result is negative", i);
+  return ty_node_out(g, n, dt, rank, shape) ? TY_OK : g->arena.failed ? TY_NOMEM : TY_INVALID;
+}
+
+static bool ratio(const ty_graph *g, ty_dim a, ty_dim b) { return ty_dim_is_const(g, a, NULL) && ty_dim_is_const(g, b, NULL); }
+
+/* Two sizes that must be equal: TY_INVALID when they are not for sure, TY_UNSUPPORTED when it cannot be proven. */
+static ty_status same(ty_graph *g, ty_dim a, ty_dim b, const char *what) {
+  if (a < 0 || b < 0) return bad_size(g);
+  if (ty_dim_known_eq(g, a, b)) return TY_OK;
+  ty_str s = {0};
+  ty_str_add(&s, "%s: sizes ", what);
+  ty_dim_print(g, a, &s);
+  ty_str_add(&s, " and ");
+  ty_dim_print(g, b, &s);
+  bool sure = ratio(g, a, b);
+  ty_status st = s.failed ? ty_fail(g->ctx, TY_NOMEM, "out of memory")
+                          : ty_fail(g->ctx, sure ? TY_INVALID : TY_UNSUPPORTED, "%s %s", s.p, sure ? "differ" : "are not known to be equal");
+  ty_str_free(&s);
+  return st;
+}
+
+static ty_status axis(ty_graph *g, ty_dim d, int rank, int *axis) {
+  int64_t v;
+  if (!ty_dim_is_const(g, d, &v) || v < 0 || v >= rank) return ty_fail(g->ctx, TY_INVALID, "dim is not in [0, %d)", rank);
+  *axis = (int)v;
+  return TY_OK;
+}
+
+ty_status ty_broadcast(ty_graph *g, int ra, const ty_dim *a, int rb, const ty_dim *b, int *r, ty_dim *o) {
+  if (ra > TY_MAX_RANK || rb > TY_MAX_RANK) return ty_fail(g->ctx, TY_UNSUPPORTED, "rank above %d", TY_MAX_RANK);
+  *r = ra > rb ? ra : rb;
+  for (int i = 1; i <= *r; i++) {
+    ty_dim x = i <= ra ? a[ra - i] : ty_dim_const(g, 1), y = i <= rb ? b[rb - i] : ty_dim_const(g, 1);
+    if (x < 0 || y < 0) return bad_size(g);
+    if (ty_dim_is(g, y, 1)) o[*r - i] = x;
+    else if (ty_dim_is(g, x, 1)) o[*r - i] = y;
+    else {
+      TY_TRY(same(g, x, y, "broadcast"));
+      o[*r - i] = x;
+    }
+  }
+  return TY_OK;
+}
+
+static ty_status broadcast_to(ty_graph *g, const ty_value *v, int *r, ty_dim *shape) {
+  ty_dim old[TY_MAX_RANK];
+  memcpy(old, shape, sizeof old);
+  return ty_broadcast(g, *r, old, v->rank, v->shape, r, shape);
+}
+
+static ty_status dtype_is(ty_graph *g, const ty_value *v, ty_dtype want) {
+  if (v->dtype == want) return TY_OK;
+  return ty_fail(g->ctx, TY_INVALID, "dtype %s where %s is needed", ty_dtypes[v->dtype].name, ty_dtypes[want].name);
+}
+
+ty_status ty_core_prim_infer(ty_graph *g, ty_node *n) {
+  ty_prim p = (ty_prim)ty_op_get(n->op)->param;
+  int r = 0, first = p == TY_P_sel;
+  ty_dim shape[TY_MAX_RANK];
+  ty_dtype dt = n->args[first].value->dtype;
+  if (first) TY_TRY(dtype_is(g, n->args[0].value, TY_bool));
+  for (int i = 0; i < n->nargs; i++) {
+    ty_value *v = n->args[i].value;
+    if (i >= first) TY_TRY(dtype_is(g, v, dt));
+    TY_TRY(broadcast_to(g, v, &r, shape));
+  }
+  if (!ty_prim_takes(p, dt)) return ty_fail(g->ctx, TY_UNSUPPORTED, "%s does not exist for %s", ty_prims[p].name, ty_dtypes[dt].name);
+  return out(g, n, ty_prims[p].to_bool ? TY_bool : dt, r, shape);
+}
+
+ty_status ty_core_cast_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value;
+  return out(g, n, n->args[1].dtype, x->rank, x->shape);
+}
+
+/* The value's kind follows the dtype from here on: FLOAT, INT or BOOL. */
+ty_status ty_core_full_infer(ty_graph *g, ty_node *n) {
+  ty_arg *v = &n->args[2];
+  ty_dtype dt = n->args[1].dtype;
+  int64_t i = 0;
+  if (v->kind == TY_ARG_INT && !ty_dim_is_const(g, v->i, &i)) {
+    if (!ty_dtype_is_int(dt)) return ty_fail(g->ctx, TY_UNSUPPORTED, "a symbolic value of dtype %s", ty_dtypes[dt].name);
+  } else if (ty_dtype_is_float(dt)) {
+    if (v->kind != TY_ARG_FLOAT) *v = ty_arg_float(v->kind == TY_ARG_BOOL ? (double)v->b : (double)i);
+  } else if (dt == TY_bool) {
+    if (v->kind != TY_ARG_BOOL) *v = ty_arg_bool(v->kind == TY_ARG_FLOAT ? v->f != 0 : i != 0);
+  } else if (v->kind != TY_ARG_INT) {
+    if (v->kind == TY_ARG_FLOAT && !(v->f > -9.3e18 && v->f < 9.2e18 && v->f >= -9223372036854775808.0))
+      return ty_fail(g->ctx, TY_INVALID, "value %g does not fit an integer", v->f);
+    *v = ty_arg_int(ty_dim_const(g, v->kind == TY_ARG_BOOL ? v->b : (int64_t)v->f));
+    if (v->i < 0) return TY_NOMEM;
+  }
+  return out(g, n, dt, n->args[0].n, n->args[0].ints);
+}
+
+ty_status ty_core_iota_infer(ty_graph *g, ty_node *n) {
+  int d;
+  TY_TRY(axis(g, n->args[1].i, n->args[0].n, &d));
+  return out(g, n, TY_i64, n->args[0].n, n->args[0].ints);
+}
+
+ty_status ty_core_dimval_infer(ty_graph *g, ty_node *n) { return out(g, n, TY_i64, 0, NULL); }
+
+ty_status ty_core_reshape_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value;
+  TY_TRY(same(g, ty_dim_product(g, x->rank, x->shape), ty_dim_product(g, n->args[1].n, n->args[1].ints), "reshape"));
+  return out(g, n, x->dtype, n->args[1].n, n->args[1].ints);
+}
+
+ty_status ty_core_permute_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value;
+  ty_dim shape[TY_MAX_RANK];
+  bool seen[TY_MAX_RANK] = {0};
+  if (n->args[1].n != x->rank) return ty_fail(g->ctx, TY_INVALID, "perm has %d entries for rank %d", n->args[1].n, x->rank);
+  for (int i = 0; i < x->rank; i++) {
+    int d;
+    TY_TRY(axis(g, n->args[1].ints[i], x->rank, &d));
+    if (seen[d]) return ty_fail(g->ctx, TY_INVALID, "perm names dim %d twice", d);
+    seen[d] = true;
+    shape[i] = x->shape[d];
+  }
+  return out(g, n, x->dtype, x->rank, shape);
+}
+
+ty_status ty_core_expand_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value;
+  int r = n->args[1].n;
+  if (r < x->rank) return ty_fail(g->ctx, TY_INVALID, "expand of rank %d to rank %d", x->rank, r);
+  for (int i = 1; i <= x->rank; i++)
+    if (!ty_dim_is(g, x->shape[x->rank - i], 1)) TY_TRY(same(g, x->shape[x->rank - i], n->args[1].ints[r - i], "expand"));
+  return out(g, n, x->dtype, r, n->args[1].ints);
+}
+
+ty_status ty_core_slice_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value;
+  int d;
+  int64_t step, start, len, size, last;
+  ty_dim shape[TY_MAX_RANK];
+  TY_TRY(axis(g, n->args[1].i, x->rank, &d));
+  if (!ty_dim_is_const(g, n->args[3].i, &step) || step == 0) return ty_fail(g->ctx, TY_INVALID, "step must be a number other than 0");
+  if (ty_dim_get(g, n->args[2].i)->hi < 0) return ty_fail(g->ctx, TY_INVALID, "start is negative");
+  /* symbolic bounds are the lowering's promise; numbers are checked */
+  if (ty_dim_is_const(g, n->args[2].i, &start) && ty_dim_is_const(g, n->args[4].i, &len) && ty_dim_is_const(g, x->shape[d], &size) && len > 0 &&
+      (!ty_mul_i64(len - 1, step, &last) || !ty_add_i64(last, start, &last) || start >= size || last < 0 || last >= size))
+    return ty_fail(g->ctx, TY_INVALID, "slice start %lld step %lld length %lld leaves a dim of %lld", (long long)start, (long long)step,
+                   (long long)len, (long long)size);
+  memcpy(shape, x->shape, (size_t)x->rank * sizeof *shape);
+  shape[d] = n->args[4].i;
+  return out(g, n, x->dtype, x->rank, shape);
+}
+
+ty_status ty_core_index_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value;
+  int r = 0;
+  ty_dim shape[TY_MAX_RANK];
+  if (n->args[1].n != x->rank) return ty_fail(g->ctx, TY_INVALID, "%d indices for rank %d", n->args[1].n, x->rank);
+  for (int i = 0; i < x->rank; i++) {
+    ty_value *v = n->args[1].values[i];
+    if (!ty_dtype_is_int(v->dtype)) return ty_fail(g->ctx, TY_INVALID, "an index of dtype %s", ty_dtypes[v->dtype].name);
+    TY_TRY(broadcast_to(g, v, &r, shape));
+  }
+  return out(g, n, x->dtype, r, shape);
+}
+
+ty_status ty_core_reduce_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value;
+  const char *kind = n->args[1].str;
+  static const char *const kinds[] = {"sum", "prod", "max", "min", "any", "all", "argmax", "argmin"};
+  int k = 0, r = 0;
+  bool red[TY_MAX_RANK] = {0};
+  ty_dim shape[TY_MAX_RANK];
+  while (k < 8 && strcmp(kind, kinds[k])) k++;
+  if (k == 8) return ty_fail(g->ctx, TY_INVALID, "no reduction is called \"%.40s\"", kind);
+  if (k >= 6 && n->args[2].n != 1) return ty_fail(g->ctx, TY_INVALID, "%s takes one dim", kind);
+  for (int i = 0; i < n->args[2].n; i++) {
+    int d;
+    TY_TRY(axis(g, n->args[2].ints[i], x->rank, &d));
+    if (red[d]) return ty_fail(g->ctx, TY_INVALID, "dim %d is named twice", d);
+    red[d] = true;
+  }
+  for (int i = 0; i < x->rank; i++)
+    if (!red[i]) shape[r++] = x->shape[i];
+    else if (n->args[3].b) shape[r++] = ty_dim_const(g, 1);
+  return out(g, n, k >= 6 ? TY_i64 : k >= 4 ? TY_bool : x->dtype, r, shape);
+}
+
+ty_status ty_core_cat_infer(ty_graph *g, ty_node *n) {
+  ty_arg *xs = &n->args[0];
+  if (xs->n < 1) return ty_fail(g->ctx, TY_INVALID, "nothing to join");
+  ty_value *x = xs->values[0];
+  int d;
+  ty_dim shape[TY_MAX_RANK];
+  TY_TRY(axis(g, n->args[1].i, x->rank, &d));
+  memcpy(shape, x->shape, (size_t)x->rank * sizeof *shape);
+  for (int i = 1; i < xs->n; i++) {
+    ty_value *y = xs->values[i];
+    TY_TRY(dtype_is(g, y, x->dtype));
+    if (y->rank != x->rank) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d", x->rank, y->rank);
+    for (int j = 0; j < x->rank; j++)
+      if (j != d) TY_TRY(same(g, x->shape[j], y->shape[j], "cat"));
+    shape[d] = ty_dim_add(g, shape[d], y->shape[d]);
+  }
+  return out(g, n, x->dtype, x->rank, shape);
+}
+
+ty_status ty_core_scan_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value;
+  int d;
+  if (strcmp(n->args[1].str, "sum") && strcmp(n->args[1].str, "prod"))
+    return ty_fail(g->ctx, TY_INVALID, "no scan is called \"%.40s\"", n->args[1].str);
+  TY_TRY(axis(g, n->args[2].i, x->rank, &d));
+  return out(g, n, x->dtype, x->rank, x->shape);
+}
+
+static ty_status blas_dtype(ty_graph *g, const ty_value *a, const ty_value *b) {
+  if (a->dtype != TY_f32 && a->dtype != TY_f64) return ty_fail(g->ctx, TY_UNSUPPORTED, "matrix product of dtype %s", ty_dtypes[a->dtype].name);
+  return dtype_is(g, b, a->dtype);
+}
+
+ty_status ty_core_matmul_infer(ty_graph *g, ty_node *n) {
+  ty_value *a = n->args[0].value, *b = n->args[1].value;
+  int r;
+  ty_dim shape[TY_MAX_RANK];
+  TY_TRY(blas_dtype(g, a, b));
+  if (a->rank < 2 || b->rank < 2) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d of a matrix product", a->rank, b->rank);
+  TY_TRY(same(g, a->shape[a->rank - 1], b->shape[b->rank - 2], "inner dims"));
+  TY_TRY(ty_broadcast(g, a->rank - 2, a->shape, b->rank - 2, b->shape, &r, shape));
+  shape[r] = a->shape[a->rank - 2];
+  shape[r + 1] = b->shape[b->rank - 1];
+  return out(g, n, a->dtype, r + 2, shape);
+}
+
+ty_status ty_core_linear_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value, *w = n->args[1].value, *bias = n->args[2].kind == TY_ARG_VALUE ? n->args[2].value : NULL;
+  ty_dim shape[TY_MAX_RANK];
+  TY_TRY(blas_dtype(g, x, w));
+  if (x->rank < 1 || w->rank != 2) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d", x->rank, w->rank);
+  TY_TRY(same(g, x->shape[x->rank - 1], w->shape[1], "inner dims"));
+  if (bias) {
+    TY_TRY(dtype_is(g, bias, x->dtype));
+    if (bias->rank != 1) return ty_fail(g->ctx, TY_INVALID, "bias of rank %d", bias->rank);
+    TY_TRY(same(g, bias->shape[0], w->shape[0], "bias"));
+  }
+  memcpy(shape, x->shape, (size_t)x->rank * sizeof *shape);
+  shape[x->rank - 1] = w->shape[0];
+  return out(g, n, x->dtype, x->rank, shape);
+}
+
+/* Room for any tier's panels: their widths (8, 16, 48) all divide this, so that graphs do not depend on the CPU. */
+enum { PACK_PANEL = 48 };
+static ty_dim packed_bytes(ty_graph *g, ty_dim k, ty_dim n) {
+  ty_dim panel = ty_dim_const(g, PACK_PANEL);
+  ty_dim panels = ty_dim_div(g, ty_dim_add(g, n, ty_dim_const(g, PACK_PANEL - 1)), panel);
+  return ty_dim_mul(g, ty_dim_mul(g, ty_dim_mul(g, panels, panel), k), ty_dim_const(g, 4));
+}
+
+ty_status ty_core_pack_infer(ty_graph *g, ty_node *n) {
+  ty_value *w = n->args[0].value;
+  TY_TRY(dtype_is(g, w, TY_f32));
+  if (w->rank != 2) return ty_fail(g->ctx, TY_INVALID, "rank %d", w->rank);
+  ty_dim bytes = packed_bytes(g, w->shape[1], w->shape[0]);
+  return out(g, n, TY_u8, 1, &bytes);
+}
+
+ty_status ty_core_gemm_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value, *packed = n->args[1].value;
+  ty_dim shape[TY_MAX_RANK];
+  TY_TRY(dtype_is(g, x, TY_f32));
+  TY_TRY(dtype_is(g, packed, TY_u8));
+  if (x->rank < 1 || packed->rank != 1) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d", x->rank, packed->rank);
+  TY_TRY(same(g, packed->shape[0], packed_bytes(g, x->shape[x->rank - 1], n->args[2].i), "packed weight"));
+  memcpy(shape, x->shape, (size_t)x->rank * sizeof *shape);
+  shape[x->rank - 1] = n->args[2].i;
+  return out(g, n, TY_f32, x->rank, shape);
+}
+
+ty_status ty_core_attention_infer(ty_graph *g, ty_node *n) {
+  ty_value *q = n->args[0].value, *k = n->args[1].value, *v = n->args[2].value;
+  TY_TRY(blas_dtype(g, q, k));
+  TY_TRY(dtype_is(g, v, q->dtype));
+  if (q->rank != 4 || k->rank != 4 || v->rank != 4) return ty_fail(g->ctx, TY_INVALID, "ranks %d, %d, %d", q->rank, k->rank, v->rank);
+  TY_TRY(same(g, q->shape[0], k->shape[0], "batch"));
+  TY_TRY(same(g, q->shape[0], v->shape[0], "batch"));
+  TY_TRY(same(g, k->shape[1], v->shape[1], "heads of k and v"));
+  TY_TRY(same(g, ty_dim_mod(g, q->shape[1], k->shape[1]), ty_dim_const(g, 0), "heads per key head"));
+  TY_TRY(same(g, q->shape[3], k->shape[3], "head size"));
+  TY_TRY(same(g, k->shape[2], v->shape[2], "keys"));
+  ty_dim scores[4] = {q->shape[0], q->shape[1], q->shape[2], k->shape[2]};
+  for (int i = 3; i <= 4; i++) {
+    if (n->args[i].kind != TY_ARG_VALUE) continue;
+    ty_value *m = n->args[i].value;
+    if (i == 4 || m->dtype != TY_bool) TY_TRY(dtype_is(g, m, q->dtype));
+    if (m->rank > 4) return ty_fail(g->ctx, TY_INVALID, "mask of rank %d", m->rank);
+    for (int j = 1; j <= m->rank; j++)
+      if (!ty_dim_is(g, m->shape[m->rank - j], 1)) TY_TRY(same(g, m->shape[m->rank - j], scores[4 - j], "mask"));
+  }
+  ty_dim shape[4] = {q->shape[0], q->shape[1], q->shape[2], v->shape[3]};
+  return out(g, n, q->dtype, 4, shape);
+}

@@ -1,0 +1,207 @@
+/* norm.c: softmaxes and normalisations: layer, rms, group and batch norm, as reductions and elementwise formulas that fuse. */
+#include "ops/family.h"
+
+/* ---- softmax.int(self, dim, dtype), _softmax(self, dim, half_to_float), their logs and _safe_softmax ----
+ * param: 1 log, 2 the third argument is a dtype, 4 rows of -inf give 0. */
+enum { LOG = 1, TYPED = 2, SAFE = 4 };
+ty_status ty_softmax_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = ty_o_val(n, 0);
+  int d;
+  ty_dtype dt = ty_o_param(n) & TYPED ? ty_o_dtype(n, 2, x->dtype) : x->dtype;
+  TY_TRY(ty_o_dim(g, n, 1, x->rank, &d));
+  if (!ty_dtype_is_float(dt)) return ty_fail(g->ctx, TY_INVALID, "softmax is not implemented for %s", ty_dtypes[dt].torch);
+  TY_TRY(ty_o_computable(g, x->dtype));
+  TY_TRY(ty_o_computable(g, dt));
+  if (!(ty_o_param(n) & TYPED) && ty_o_bool(n, 2)) return ty_fail(g->ctx, TY_INVALID, "softmax with half to float conversion is not supported on CPU");
+  return ty_o_out(g, n, dt, x->rank, x->shape);
+}
+ty_status ty_softmax_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_dtype c = ty_o_compute(n->outs[0]->dtype);
+  ty_value *x = ty_c_cast(g, ty_o_val(n, 0), c), *r;
+  int d;
+  TY_TRY(ty_o_dim(g, n, 1, n->outs[0]->rank, &d));
+  r = ty_o_softmax(g, x, d, ty_o_param(n) & LOG);
+  if (ty_o_param(n) & SAFE) {
+    ty_value *dead = ty_o2(g, TY_P_eq, x, ty_o_num(g, c, -__builtin_inf()));
+    r = ty_o_sel(g, ty_o_reduce(g, "all", dead, 1, &d, true), ty_o_num(g, c, 0), r);
+  }
+  return ty_o_done(g, rep, ty_o_fit(g, r, n->outs[0]));
+}
+
+/* ---- Over the trailing dims: layer_norm, native_layer_norm, rms_norm, _fused_rms_norm ---- */
+static ty_status trailing(ty_graph *g, const ty_node *n, int *lead) {
+  ty_value *x = ty_o_val(n, 0);
+  int cnt;
+  const ty_dim *s = ty_o_ints(n, 1, &cnt);
+  if (!cnt || cnt > x->rank) return ty_fail(g->ctx, TY_INVALID, "normalized_shape does not fit the input");
+  *lead = x->rank - cnt;
+  for (int i = 0; i < cnt; i++) TY_TRY(ty_o_same(g, x->shape[*lead + i], s[i], "normalized_shape"));
+  for (int k = 2; k < 4 && k < n->nargs; k++) {
+    ty_value *w = ty_o_val(n, k);
+    if (!w) continue;
+    if (w->rank != cnt) return ty_fail(g->ctx, TY_INVALID, "weight and bias must have normalized_shape");
+    for (int i = 0; i < cnt; i++) TY_TRY(ty_o_same(g, w->shape[i], s[i], "weight of a norm"));
+    TY_TRY(ty_o_computable(g, w->dtype));
+    if (w->dtype != x->dtype) return ty_fail(g->ctx, TY_UNSUPPORTED, "weight and input differ in dtype");
+  }
+  return ty_o_need_float(g, x);
+}
+static int tail_dims(const ty_value *x, int lead, int *dims) {
+  for (int i = lead; i < x->rank; i++) dims[i - lead] = i;
+  return x->rank - lead;
+}
+static ty_status stat_out(ty_graph *g, ty_node *n, int lead) {
+  ty_value *x = ty_o_val(n, 0);
+  ty_dim s[TY_MAX_RANK];
+  for (int i = 0; i < x->rank; i++) s[i] = i < lead ? x->shape[i] : ty_dim_const(g, 1);
+  return ty_o_out(g, n, x->dtype, x->rank, s);
+}
+static ty_value *affine(ty_graph *g, ty_value *y, ty_value *w, ty_value *b) {
+  if (!y) return NULL;
+  if (w) y = ty_o2(g, TY_P_mul, y, ty_c_cast(g, w, y->dtype));
+  if (b) y = ty_o2(g, TY_P_add, y, ty_c_cast(g, b, y->dtype));
+  return y;
+}
+/* Mean and 1 / sqrt(variance + eps) by two passes, dims kept. */
+static void moments(ty_graph *g, ty_value *x, int cnt, const int *dims, double eps, ty_value **centered, ty_value **mean, ty_value **rstd) {
+  *mean = ty_o_mean(g, x, cnt, dims, true);
+  *centered = ty_o2(g, TY_P_sub, x, *mean);
+  ty_value *var = ty_o_mean(g, ty_o2(g, TY_P_mul, *centered, *centered), cnt, dims, true);
+  *rstd = ty_o1(g, TY_P_rsqrt, ty_o2(g, TY_P_add, var, x ? ty_o_num(g, x->dtype, eps) : NULL));
+}
+
+/* param 1: native_layer_norm, which also gives mean and rstd. */
+ty_status ty_layer_norm_infer(ty_graph *g, ty_node *n) {
+  int lead;
+  TY_TRY(trailing(g, n, &lead));
+  TY_TRY(ty_o_out_like(g, n, ty_o_val(n, 0)));
+  for (int i = 0; i < 2 && ty_o_param(n); i++) TY_TRY(stat_out(g, n, lead));
+  return TY_OK;
+}
+ty_status ty_layer_norm_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_value *x = ty_o_val(n, 0), *c, *mean, *rstd;
+  int lead, cnt, dims[TY_MAX_RANK];
+  TY_TRY(trailing(g, n, &lead));
+  cnt = tail_dims(x, lead, dims);
+  x = ty_c_cast(g, x, ty_o_compute(x->dtype));
+  moments(g, x, cnt, dims, ty_o_float(g, n, 4, 1e-5), &c, &mean, &rstd);
+  ty_value *y = affine(g, ty_o2(g, TY_P_mul, c, rstd), ty_o_val(n, 2), ty_o_val(n, 3));
+  TY_TRY(ty_o_done(g, rep, ty_o_fit(g, y, n->outs[0])));
+  if (n->nouts < 3) return TY_OK;
+  TY_TRY(ty_o_done(g, rep + 1, ty_o_fit(g, mean, n->outs[1])));
+  return ty_o_done(g, rep + 2, ty_o_fit(g, rstd, n->outs[2]));
+}
+
+/* rms_norm(input, normalized_shape, weight, eps), param 1: _fused_rms_norm with rstd. eps None is the dtype's epsilon. */
+ty_status ty_rms_norm_infer(ty_graph *g, ty_node *n) {
+  int lead;
+  if (ty_o_val(n, 3)) return ty_fail(g->ctx, TY_INVALID, "rms_norm: eps must be a number");
+  TY_TRY(trailing(g, n, &lead));
+  TY_TRY(ty_o_out_like(g, n, ty_o_val(n, 0)));
+  return ty_o_param(n) ? stat_out(g, n, lead) : TY_OK;
+}
+ty_status ty_rms_norm_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_value *x = ty_o_val(n, 0);
+  int lead, cnt, dims[TY_MAX_RANK];
+  TY_TRY(trailing(g, n, &lead));
+  cnt = tail_dims(x, lead, dims);
+  double eps = ty_o_float(g, n, 3, x->dtype == TY_f64 ? 0x1p-52 : 0x1p-23);
+  x = ty_c_cast(g, x, ty_o_compute(x->dtype));
+  if (!x) return ty_o_done(g, rep, NULL);
+  ty_value *ms = ty_o_mean(g, ty_o2(g, TY_P_mul, x, x), cnt, dims, true);
+  ty_value *rstd = ty_o1(g, TY_P_rsqrt, ty_o2(g, TY_P_add, ms, ty_o_num(g, x->dtype, eps)));
+  TY_TRY(ty_o_done(g, rep, ty_o_fit(g, affine(g, ty_o2(g, TY_P_mul, x, rstd), ty_o_val(n, 2), NULL), n->outs[0])));
+  return n->nouts < 2 ? TY_OK : ty_o_done(g, rep + 1, ty_o_fit(g, rstd, n->outs[1]));
+}
+
+/* ---- group_norm(input, groups, weight, bias, eps, cudnn), param 1: native_group_norm(input, weight, bias, N, C, HxW, group, eps) ---- */
+typedef struct group { ty_value *w, *b; ty_dim shape[3]; int64_t groups; double eps; } group;
+static ty_status group_args(ty_graph *g, const ty_node *n, group *o) {
+  ty_value *x = ty_o_val(n, 0);
+  int native = ty_o_param(n);
+  if (x->rank < 2) return ty_fail(g->ctx, TY_INVALID, "group_norm needs at least 2 dims");
+  TY_TRY(ty_o_need_float(g, x));
+  TY_TRY(ty_o_int(g, n, native ? 6 : 1, &o->groups));
+  o->w = ty_o_val(n, native ? 1 : 2);
+  o->b = ty_o_val(n, native ? 2 : 3);
+  o->eps = ty_o_float(g, n, native ? 7 : 4, 1e-5);
+  int64_t channels;
+  if (!ty_dim_is_const(g, x->shape[1], &channels)) return ty_fail(g->ctx, TY_UNSUPPORTED, "symbolic number of channels");
+  if (o->groups < 1 || channels % o->groups) return ty_fail(g->ctx, TY_INVALID, "channels must be divisible by num_groups");
+  for (int i = 0; i < 2; i++) {
+    ty_value *v = i ? o->b : o->w;
+    if (!v) continue;
+    if (v->rank != 1 || !ty_dim_is(g, v->shape[0], channels)) return ty_fail(g->ctx, TY_INVALID, "weight and bias must have one element a channel");
+    if (v->dtype != x->dtype) return ty_fail(g->ctx, TY_UNSUPPORTED, "weight and input differ in dtype");
+  }
+  o->shape[0] = x->shape[0];
+  o->shape[1] = ty_dim_const(g, o->groups);
+  o->shape[2] = ty_dim_mul(g, ty_dim_const(g, channels / o->groups), ty_dim_product(g, x->rank - 2, x->shape + 2));
+  return TY_OK;
+}
+/* A vector of one element a channel, shaped to broadcast against x. */
+static ty_value *per_channel(ty_graph *g, ty_value *v, const ty_value *x, ty_dtype dt) {
+  ty_dim s[TY_MAX_RANK];
+  if (!v) return NULL;
+  for (int i = 0; i < x->rank; i++) s[i] = i == 1 ? v->shape[0] : ty_dim_const(g, 1);
+  v = ty_c_reshape(g, v, x->rank, s);
+  return v ? ty_c_cast(g, v, dt) : NULL;
+}
+ty_status ty_group_norm_infer(ty_graph *g, ty_node *n) {
+  group o;
+  TY_TRY(group_args(g, n, &o));
+  TY_TRY(ty_o_out_like(g, n, ty_o_val(n, 0)));
+  for (int i = 0; i < 2 && ty_o_param(n); i++) TY_TRY(ty_o_out(g, n, ty_o_val(n, 0)->dtype, 2, o.shape));
+  return TY_OK;
+}
+ty_status ty_group_norm_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  static const int last = 2;
+  ty_value *x = ty_o_val(n, 0), *c, *mean, *rstd;
+  ty_dtype dt = ty_o_compute(x->dtype);
+  group o;
+  TY_TRY(group_args(g, n, &o));
+  ty_value *flat = ty_c_reshape(g, ty_c_cast(g, x, dt), 3, o.shape);
+  moments(g, flat, 1, &last, o.eps, &c, &mean, &rstd);
+  ty_value *y = ty_o_reshape_like(g, ty_o2(g, TY_P_mul, c, rstd), n->outs[0]);
+  y = affine(g, y, per_channel(g, o.w, x, dt), per_channel(g, o.b, x, dt));
+  TY_TRY(ty_o_done(g, rep, ty_o_fit(g, y, n->outs[0])));
+  if (n->nouts < 3) return TY_OK;
+  TY_TRY(ty_o_done(g, rep + 1, ty_o_fit(g, ty_o_reshape_like(g, mean, n->outs[1]), n->outs[1])));
+  return ty_o_done(g, rep + 2, ty_o_fit(g, ty_o_reshape_like(g, rstd, n->outs[2]), n->outs[2]));
+}
+
+/* ---- Batch norm in inference: x * alpha + beta with alpha and beta a channel, as eager (and so folded when constant) ----
+ * batch_norm(x, w, b, mean, var, training, momentum, eps, cudnn); param 1: native_batch_norm (3 outputs), no cudnn;
+ * param 2: _native_batch_norm_legit_no_training(x, w, b, mean, var, momentum, eps). */
+ty_status ty_batch_norm_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = ty_o_val(n, 0);
+  ty_dim zero = ty_dim_const(g, 0);
+  TY_TRY(ty_o_need_float(g, x));
+  if (x->rank < 2) return ty_fail(g->ctx, TY_INVALID, "batch_norm needs at least 2 dims");
+  if (ty_o_param(n) < 2 && ty_o_bool(n, 5)) return ty_fail(g->ctx, TY_UNSUPPORTED, "batch_norm in training");
+  if (!ty_o_val(n, 3) || !ty_o_val(n, 4)) return ty_fail(g->ctx, TY_UNSUPPORTED, "batch_norm without running statistics");
+  for (int i = 1; i < 5; i++) {
+    ty_value *v = ty_o_val(n, i);
+    if (!v) continue;
+    if (v->rank != 1) return ty_fail(g->ctx, TY_INVALID, "batch_norm: parameters must be vectors");
+    if (v->dtype != x->dtype) return ty_fail(g->ctx, TY_UNSUPPORTED, "batch_norm of mixed dtypes");
+    TY_TRY(ty_o_same(g, v->shape[0], x->shape[1], "batch_norm: channels"));
+  }
+  TY_TRY(ty_o_out_like(g, n, x));
+  for (int i = 0; i < 2 && ty_o_param(n); i++) TY_TRY(ty_o_out(g, n, x->dtype, 1, &zero));
+  return TY_OK;
+}
+ty_status ty_batch_norm_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_value *x = ty_o_val(n, 0), *w = ty_o_val(n, 1), *b = ty_o_val(n, 2);
+  ty_dtype dt = ty_o_compute(x->dtype);
+  double eps = ty_o_float(g, n, ty_o_param(n) == 2 ? 6 : 7, 1e-5);
+  ty_value *mean = ty_c_cast(g, ty_o_val(n, 3), dt), *var = ty_c_cast(g, ty_o_val(n, 4), dt);
+  ty_value *alpha = ty_o1(g, TY_P_rsqrt, ty_o2(g, TY_P_add, var, ty_o_num(g, dt, eps)));
+  if (w) alpha = ty_o2(g, TY_P_mul, alpha, ty_c_cast(g, w, dt));
+  ty_value *beta = ty_o2(g, TY_P_mul, mean, alpha);
+  beta = b ? ty_o2(g, TY_P_sub, ty_c_cast(g, b, dt), beta) : ty_o1(g, TY_P_neg, beta);
+  ty_value *y = ty_o2(g, TY_P_add, ty_o2(g, TY_P_mul, ty_c_cast(g, x, dt), per_channel(g, alpha, x, dt)), per_channel(g, beta, x, dt));
+  TY_TRY(ty_o_done(g, rep, ty_o_fit(g, y, n->outs[0])));
+  for (int i = 1; i < n->nouts; i++) TY_TRY(ty_o_done(g, rep + i, ty_c_full(g, n->outs[i]->dtype, 1, n->outs[i]->shape, 0)));
+  return TY_OK;
+}

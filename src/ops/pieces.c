@@ -1,0 +1,444 @@
+/* pieces.c: tensors taken to pieces, joined and repeated: split, chunk, unbind, cat, stack, pad, flip, roll, repeat, scatter of slices. */
+#include "ops/family.h"
+
+/* ---- split, split_with_sizes, chunk, unbind: each piece is a slice. param: which ---- */
+enum { SPLIT, SIZES, CHUNK, UNBIND };
+enum { MAX_PIECES = 4096 };
+
+/* Number of pieces; *each is the common size (the last may be smaller), or -1 where sizes are listed. */
+static ty_status pieces_of(ty_graph *g, const ty_node *n, int *dim, int *count, ty_dim *each) {
+  ty_value *x = ty_o_val(n, 0);
+  int which = ty_o_param(n), listed;
+  int64_t total, size;
+  if (!x->rank) return ty_fail(g->ctx, TY_INVALID, "split of a tensor of rank 0");
+  TY_TRY(ty_o_dim(g, n, which == UNBIND ? 1 : 2, x->rank, dim));
+  ty_dim d = x->shape[*dim];
+  bool fixed = ty_dim_is_const(g, d, &total);
+  *each = -1;
+  if (which == SIZES) {
+    const ty_dim *s = ty_o_ints(n, 1, &listed);
+    ty_dim sum = ty_dim_const(g, 0);
+    for (int i = 0; i < listed; i++) {
+      if (ty_dim_get(g, s[i])->hi < 0) return ty_fail(g->ctx, TY_INVALID, "split: negative size");
+      sum = ty_dim_add(g, sum, s[i]);
+    }
+    *count = listed;
+    return ty_o_same(g, sum, d, "sum of split sizes");
+  }
+  if (which == UNBIND) size = 1;
+  else if (which == CHUNK) {
+    int64_t chunks;
+    TY_TRY(ty_o_int(g, n, 1, &chunks));
+    if (chunks <= 0 || chunks > MAX_PIECES) return ty_fail(g->ctx, TY_INVALID, "chunk expects chunks > 0");
+    if (!fixed) {
+      if (!ty_dim_is(g, ty_dim_mod(g, d, ty_dim_const(g, chunks)), 0)) return ty_fail(g->ctx, TY_UNSUPPORTED, "chunk of a symbolic size");
+      *each = ty_dim_div(g, d, ty_dim_const(g, chunks));
+      return *count = (int)chunks, TY_OK;
+    }
+    size = (total + chunks - 1) / chunks;
+    if (total == 0) { /* as many empty pieces as asked for */
+      *each = ty_dim_const(g, 0);
+      return *count = (int)chunks, TY_OK;
+    }
+  } else if (!ty_dim_is_const(g, n->args[1].i, &size)) {
+    if (!ty_dim_known_eq(g, d, n->args[1].i)) {
+      ty_dim q = ty_dim_div(g, d, n->args[1].i);
+      int64_t c;
+      if (!ty_dim_is_const(g, q, &c) || !ty_dim_known_eq(g, ty_dim_mul(g, q, n->args[1].i), d) || c < 1 || c > MAX_PIECES)
+        return ty_fail(g->ctx, TY_UNSUPPORTED, "split into a symbolic number of pieces");
+      *each = n->args[1].i;
+      return *count = (int)c, TY_OK;
+    }
+    *each = d;
+    return *count = 1, TY_OK;
+  }
+  if (!fixed) return ty_fail(g->ctx, TY_UNSUPPORTED, "a symbolic number of pieces");
+  if (size < 0 || (size == 0 && total != 0)) return ty_fail(g->ctx, TY_INVALID, "split expects a positive size");
+  int64_t c = size ? (total + size - 1) / size : 1;
+  if (c == 0 && which != UNBIND) c = 1;
+  if (c > MAX_PIECES) return ty_fail(g->ctx, TY_UNSUPPORTED, "%lld pieces", (long long)c);
+  *each = ty_dim_const(g, size);
+  return *count = (int)c, TY_OK;
+}
+static ty_dim piece(ty_graph *g, const ty_node *n, ty_dim total, ty_dim each, int i, ty_dim start) {
+  int listed;
+  if (each < 0) return ty_o_ints(n, 1, &listed)[i];
+  return ty_o_min(g, each, ty_dim_sub(g, total, start));
+}
+ty_status ty_split_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = ty_o_val(n, 0);
+  ty_dim each, s[TY_MAX_RANK], start = ty_dim_const(g, 0);
+  int d, count, drop = ty_o_param(n) == UNBIND;
+  TY_TRY(pieces_of(g, n, &d, &count, &each));
+  for (int i = 0; i < count; i++) {
+    ty_dim len = piece(g, n, x->shape[d], each, i, start);
+    for (int k = 0, r = 0; k < x->rank; k++)
+      if (!drop || k != d) s[r++] = k == d ? len : x->shape[k];
+    TY_TRY(ty_o_out(g, n, x->dtype, x->rank - drop, s));
+    start = ty_dim_add(g, start, len);
+  }
+  return TY_OK;
+}
+ty_status ty_split_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_value *x = ty_o_val(n, 0);
+  ty_dim each, start = ty_dim_const(g, 0);
+  int d, count;
+  TY_TRY(pieces_of(g, n, &d, &count, &each));
+  for (int i = 0; i < count; i++) {
+    ty_dim len = piece(g, n, x->shape[d], each, i, start);
+    TY_TRY(ty_o_done(g, rep + i, ty_o_reshape_like(g, ty_c_slice(g, x, d, start, 1, len), n->outs[i])));
+    start = ty_dim_add(g, start, len);
+  }
+  return TY_OK;
+}
+
+/* ---- cat and stack ---- */
+static bool legacy_empty(ty_graph *g, const ty_value *v) { return v->rank == 1 && ty_dim_is(g, v->shape[0], 0); }
+static ty_status joined(ty_graph *g, const ty_node *n, int *d, ty_dtype *dt, int *rank, ty_dim *s, bool stack) {
+  ty_promo pr = TY_PROMO_INIT;
+  int cnt;
+  ty_value *const *v = ty_o_vals(n, 0, &cnt), *first = NULL;
+  if (!cnt) return ty_fail(g->ctx, TY_INVALID, "expected a non-empty list of tensors");
+  for (int i = 0; i < cnt; i++) {
+    ty_promo_value(&pr, v[i]);
+    if (!first && (stack || !legacy_empty(g, v[i]))) first = v[i];
+  }
+  *dt = ty_promo_result(&pr);
+  if (!first) first = v[0];
+  if (!first->rank && !stack) return ty_fail(g->ctx, TY_INVALID, "zero-dimensional tensor cannot be concatenated");
+  TY_TRY(ty_o_dim(g, n, 1, first->rank + stack, d));
+  *rank = first->rank;
+  for (int k = 0; k < first->rank; k++) s[k] = first->shape[k];
+  if (!stack) s[*d] = ty_dim_const(g, 0);
+  for (int i = 0; i < cnt; i++) {
+    if (!stack && v[i] != first && legacy_empty(g, v[i])) continue;
+    if (v[i]->rank != first->rank) return ty_fail(g->ctx, TY_INVALID, "tensors must have the same number of dimensions");
+    for (int k = 0; k < first->rank; k++) {
+      if (!stack && k == *d) s[k] = ty_dim_add(g, s[k], v[i]->shape[k]);
+      else TY_TRY(ty_o_same(g, s[k], v[i]->shape[k], stack ? "stack" : "cat"));
+    }
+  }
+  return TY_OK;
+}
+ty_status ty_cat_infer(ty_graph *g, ty_node *n) {
+  ty_dtype dt;
+  ty_dim s[TY_MAX_RANK];
+  int d, r;
+  TY_TRY(joined(g, n, &d, &dt, &r, s, false));
+  return ty_o_out(g, n, dt, r, s);
+}
+static ty_value *join(ty_graph *g, ty_value **v, int cnt, int d) {
+  for (int i = 0; i < cnt; i++)
+    if (!v[i]) return NULL;
+  return cnt == 1 ? v[0] : ty_c_cat(g, cnt, v, d);
+}
+ty_status ty_cat_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_dtype dt;
+  ty_dim s[TY_MAX_RANK];
+  int d, r, cnt, k = 0;
+  ty_value *const *v = ty_o_vals(n, 0, &cnt);
+  ty_value **parts = ty_arena_alloc(&g->arena, (size_t)cnt * sizeof *parts);
+  if (!parts) return ty_fail(g->ctx, TY_NOMEM, "out of memory");
+  TY_TRY(joined(g, n, &d, &dt, &r, s, false));
+  for (int i = 0; i < cnt; i++)
+    if (v[i]->rank == r && !ty_dim_is(g, v[i]->shape[d], 0)) parts[k++] = ty_c_cast(g, v[i], dt);
+  if (!k) return ty_o_done(g, rep, ty_c_full_int(g, dt, r, s, 0));
+  return ty_o_done(g, rep, join(g, parts, k, d));
+}
+ty_status ty_stack_infer(ty_graph *g, ty_node *n) {
+  ty_dtype dt;
+  ty_dim s[TY_MAX_RANK], o[TY_MAX_RANK + 1];
+  int d, r, cnt;
+  TY_TRY(joined(g, n, &d, &dt, &r, s, true));
+  (void)ty_o_vals(n, 0, &cnt);
+  for (int i = 0; i <= r; i++) o[i] = i < d ? s[i] : i == d ? ty_dim_const(g, cnt) : s[i - 1];
+  return ty_o_out(g, n, dt, r + 1, o);
+}
+ty_status ty_stack_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  int d, cnt;
+  ty_value *const *v = ty_o_vals(n, 0, &cnt);
+  ty_value **parts = ty_arena_alloc(&g->arena, (size_t)cnt * sizeof *parts);
+  if (!parts) return ty_fail(g->ctx, TY_NOMEM, "out of memory");
+  TY_TRY(ty_o_dim(g, n, 1, v[0]->rank + 1, &d));
+  for (int i = 0; i < cnt; i++) parts[i] = ty_o_unsqueeze(g, ty_c_cast(g, v[i], n->outs[0]->dtype), d);
+  return ty_o_done(g, rep, join(g, parts, cnt, d));
+}
+
+/* ---- constant_pad_nd(self, pad, value): pairs from the last dim on; negative pads cut. param 1: aten.pad with its mode ---- */
+static ty_status pad_args(ty_graph *g, const ty_node *n, const ty_dim **pad, int *pairs) {
+  ty_value *x = ty_o_val(n, 0);
+  int cnt;
+  const char *mode = ty_o_param(n) ? ty_o_str(n, 2) : NULL;
+  if (mode && mode[0] != 'c') return ty_fail(g->ctx, TY_UNSUPPORTED, "pad mode %s", mode);
+  *pad = ty_o_ints(n, 1, &cnt);
+  *pairs = cnt / 2;
+  if (cnt % 2 || *pairs > x->rank) return ty_fail(g->ctx, TY_INVALID, "pad: wrong number of pads");
+  for (int i = 0; i < cnt; i++) {
+    const ty_dim_expr *e = ty_dim_get(g, (*pad)[i]);
+    if (e->lo < 0 && e->hi > 0) return ty_fail(g->ctx, TY_UNSUPPORTED, "pad of unknown sign");
+  }
+  return TY_OK;
+}
+ty_status ty_pad_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = ty_o_val(n, 0);
+  const ty_dim *pad;
+  ty_dim s[TY_MAX_RANK];
+  int pairs;
+  TY_TRY(pad_args(g, n, &pad, &pairs));
+  for (int i = 0; i < x->rank; i++) {
+    int k = x->rank - 1 - i;
+    s[i] = k < pairs ? ty_dim_add(g, x->shape[i], ty_dim_add(g, pad[2 * k], pad[2 * k + 1])) : x->shape[i];
+    if (ty_dim_get(g, s[i])->hi < 0) return ty_fail(g->ctx, TY_INVALID, "pad: the result has a negative size");
+  }
+  return ty_o_out(g, n, x->dtype, x->rank, s);
+}
+ty_status ty_pad_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_value *x = ty_o_val(n, 0);
+  const ty_dim *pad;
+  const ty_arg *value = &n->args[ty_o_param(n) ? 3 : 2];
+  ty_arg zero = ty_arg_float(0);
+  int pairs;
+  if (!ty_o_is_number(value)) value = &zero;
+  TY_TRY(pad_args(g, n, &pad, &pairs));
+  for (int k = 0; k < pairs && x; k++) { /* what is cut first */
+    int d = x->rank - 1 - k;
+    ty_dim z = ty_dim_const(g, 0), a = ty_o_min(g, pad[2 * k], z), b = ty_o_min(g, pad[2 * k + 1], z);
+    if (ty_dim_is(g, a, 0) && ty_dim_is(g, b, 0)) continue;
+    x = ty_c_slice(g, x, d, ty_dim_sub(g, z, a), 1, ty_o_max(g, z, ty_dim_add(g, x->shape[d], ty_dim_add(g, a, b))));
+  }
+  for (int k = 0; k < pairs && x; k++) {
+    int d = x->rank - 1 - k, cnt = 0;
+    ty_dim z = ty_dim_const(g, 0), s[TY_MAX_RANK];
+    ty_value *parts[3];
+    for (int i = 0; i < x->rank; i++) s[i] = x->shape[i];
+    for (int side = 0; side < 2; side++) {
+      if (side) parts[cnt++] = x;
+      s[d] = ty_o_max(g, pad[2 * k + side], z);
+      if (!ty_dim_is(g, s[d], 0)) parts[cnt++] = ty_o_fill(g, x->dtype, x->rank, s, value);
+    }
+    x = join(g, parts, cnt, d);
+  }
+  return ty_o_done(g, rep, x);
+}
+
+/* ---- flip, roll ---- */
+ty_status ty_flip_infer(ty_graph *g, ty_node *n) {
+  int cnt, dims[TY_MAX_RANK];
+  TY_TRY(ty_o_dims(g, n, 1, ty_o_val(n, 0)->rank, &cnt, dims));
+  return ty_o_out_like(g, n, ty_o_val(n, 0));
+}
+ty_status ty_flip_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_value *x = ty_o_val(n, 0);
+  int cnt = 0, listed, dims[TY_MAX_RANK];
+  (void)ty_o_ints(n, 1, &listed);
+  if (listed) TY_TRY(ty_o_dims(g, n, 1, x->rank, &cnt, dims)); /* no dims: nothing is flipped */
+  for (int i = 0; i < cnt && x; i++) {
+    ty_dim len = x->shape[dims[i]], last = ty_o_max(g, ty_dim_sub(g, len, ty_dim_const(g, 1)), ty_dim_const(g, 0));
+    x = ty_c_slice(g, x, dims[i], last, -1, len);
+  }
+  return ty_o_done(g, rep, x);
+}
+ty_status ty_roll_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = ty_o_val(n, 0);
+  int shifts, dims, d;
+  const ty_dim *s = ty_o_ints(n, 1, &shifts), *list = ty_o_ints(n, 2, &dims);
+  int64_t v;
+  if (shifts != (dims ? dims : 1)) return ty_fail(g->ctx, TY_INVALID, "roll: shifts and dims must have the same length");
+  for (int i = 0; i < shifts; i++)
+    if (!ty_dim_is_const(g, s[i], NULL)) return ty_fail(g->ctx, TY_UNSUPPORTED, "roll: symbolic shift");
+  for (int i = 0; i < dims; i++) {
+    if (!ty_dim_is_const(g, list[i], &v)) return ty_fail(g->ctx, TY_UNSUPPORTED, "roll: symbolic dim");
+    TY_TRY(ty_o_wrap(g, v, x->rank, &d));
+  }
+  return ty_o_out_like(g, n, x);
+}
+ty_status ty_roll_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_value *x = ty_o_val(n, 0);
+  int shifts, dims, d = 0;
+  const ty_dim *s = ty_o_ints(n, 1, &shifts), *list = ty_o_ints(n, 2, &dims);
+  ty_dim flat = ty_o_numel(g, x), z = ty_dim_const(g, 0);
+  int64_t v;
+  if (!x->rank || ty_dim_is(g, flat, 0)) return ty_o_done(g, rep, x);
+  if (!dims) x = ty_c_reshape(g, x, 1, &flat);
+  for (int i = 0; i < shifts && x; i++) {
+    if (dims && ty_dim_is_const(g, list[i], &v)) TY_TRY(ty_o_wrap(g, v, x->rank, &d));
+    ty_dim len = x->shape[d], by = ty_dim_mod(g, s[i], len), rest = ty_dim_sub(g, len, by);
+    if (ty_dim_is(g, by, 0)) continue;
+    ty_value *parts[2] = { ty_c_slice(g, x, d, rest, 1, by), ty_c_slice(g, x, d, z, 1, rest) };
+    x = join(g, parts, 2, d);
+  }
+  return ty_o_done(g, rep, ty_o_reshape_like(g, x, n->outs[0]));
+}
+
+/* ---- repeat(repeats) and tile(dims): each size becomes [times, size], expanded; param 1: tile pads repeats with ones ---- */
+static ty_status repeat_of(ty_graph *g, const ty_node *n, int *rank, ty_dim *times, ty_dim *size) {
+  ty_value *x = ty_o_val(n, 0);
+  int cnt;
+  const ty_dim *r = ty_o_ints(n, 1, &cnt);
+  *rank = cnt > x->rank ? cnt : x->rank;
+  if (*rank > TY_MAX_RANK || (cnt < x->rank && !ty_o_param(n))) return ty_fail(g->ctx, TY_INVALID, "repeat: fewer repeats than dims");
+  for (int i = 0; i < *rank; i++) {
+    int a = i - (*rank - cnt), b = i - (*rank - x->rank);
+    times[i] = a >= 0 ? r[a] : ty_dim_const(g, 1);
+    size[i] = b >= 0 ? x->shape[b] : ty_dim_const(g, 1);
+    if (ty_dim_get(g, times[i])->hi < 0) return ty_fail(g->ctx, TY_INVALID, "repeat: negative repeats");
+  }
+  return TY_OK;
+}
+ty_status ty_repeat_infer(ty_graph *g, ty_node *n) {
+  ty_dim times[TY_MAX_RANK], size[TY_MAX_RANK];
+  int r, pairs = 0;
+  TY_TRY(repeat_of(g, n, &r, times, size));
+  for (int i = 0; i < r; i++) {
+    pairs += 1 + !ty_dim_is(g, times[i], 1);
+    size[i] = ty_dim_mul(g, size[i], times[i]);
+  }
+  if (pairs > TY_MAX_RANK) return ty_fail(g->ctx, TY_UNSUPPORTED, "repeat of rank %d", r);
+  return ty_o_out(g, n, ty_o_val(n, 0)->dtype, r, size);
+}
+ty_status ty_repeat_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_dim times[TY_MAX_RANK], size[TY_MAX_RANK], from[TY_MAX_RANK], to[TY_MAX_RANK];
+  int r, k = 0;
+  TY_TRY(repeat_of(g, n, &r, times, size));
+  for (int i = 0; i < r; i++) {
+    if (!ty_dim_is(g, times[i], 1)) from[k] = ty_dim_const(g, 1), to[k++] = times[i];
+    from[k] = to[k] = size[i], k++;
+  }
+  ty_value *x = ty_c_reshape(g, ty_o_val(n, 0), k, from);
+  return ty_o_done(g, rep, ty_o_reshape_like(g, x ? ty_c_expand(g, x, k, to) : NULL, n->outs[0]));
+}
+
+/* repeat_interleave.self_int(self, repeats, dim, output_size): each element `repeats` times in place. */
+ty_status ty_repeat_interleave_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = ty_o_val(n, 0);
+  ty_dim s[TY_MAX_RANK], flat = ty_o_numel(g, x);
+  int d = 0;
+  if (!ty_o_none(n, 2)) TY_TRY(ty_o_dim(g, n, 2, x->rank, &d));
+  bool one = ty_o_none(n, 2) || !x->rank;
+  if (x->rank == TY_MAX_RANK) return ty_fail(g->ctx, TY_UNSUPPORTED, "rank %d", x->rank);
+  for (int i = 0; i < x->rank; i++) s[i] = x->shape[i];
+  if (one) s[0] = flat;
+  s[d] = ty_dim_mul(g, s[d], n->args[1].i);
+  return ty_o_out(g, n, x->dtype, one ? 1 : x->rank, s);
+}
+ty_status ty_repeat_interleave_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_value *x = ty_o_val(n, 0);
+  ty_dim flat = ty_o_numel(g, x), s[TY_MAX_RANK + 1];
+  int d = 0;
+  if (!ty_o_none(n, 2)) TY_TRY(ty_o_dim(g, n, 2, x->rank, &d));
+  if (ty_o_none(n, 2) || !x->rank) x = ty_c_reshape(g, x, 1, &flat);
+  x = x ? ty_o_unsqueeze(g, x, d + 1) : NULL;
+  if (!x) return ty_o_done(g, rep, NULL);
+  for (int i = 0; i < x->rank; i++) s[i] = i == d + 1 ? n->args[1].i : x->shape[i];
+  return ty_o_done(g, rep, ty_o_reshape_like(g, ty_c_expand(g, x, x->rank, s), n->outs[0]));
+}
+
+/* ---- slice_scatter(self, src, dim, start, end, step), select_scatter(self, src, dim, index) ---- */
+ty_status ty_slice_scatter_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = ty_o_val(n, 0), *src = ty_o_val(n, 1);
+  ty_dim start, len;
+  int64_t step;
+  int d;
+  if (!x->rank || src->rank != x->rank) return ty_fail(g->ctx, TY_INVALID, "slice_scatter: ranks differ");
+  TY_TRY(ty_o_dim(g, n, 2, x->rank, &d));
+  TY_TRY(ty_o_slice_range(g, n, 3, x->shape[d], &start, &step, &len));
+  for (int i = 0; i < x->rank; i++) TY_TRY(ty_o_same(g, src->shape[i], i == d ? len : x->shape[i], "slice_scatter"));
+  return ty_o_out_like(g, n, x);
+}
+/* With step 1 three pieces are joined; else src is read where the stepped slice stands. */
+ty_status ty_slice_scatter_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_value *x = ty_o_val(n, 0), *src = ty_c_cast(g, ty_o_val(n, 1), x->dtype), *idx[TY_MAX_RANK];
+  ty_dim start, len, z = ty_dim_const(g, 0);
+  int64_t step;
+  int d, cnt = 0;
+  TY_TRY(ty_o_dim(g, n, 2, x->rank, &d));
+  TY_TRY(ty_o_slice_range(g, n, 3, x->shape[d], &start, &step, &len));
+  if (ty_dim_is(g, len, 0)) return ty_o_done(g, rep, x);
+  if (step == 1) {
+    ty_dim end = ty_dim_add(g, start, len), rest = ty_dim_sub(g, x->shape[d], end);
+    ty_value *parts[3];
+    if (!ty_dim_is(g, start, 0)) parts[cnt++] = ty_c_slice(g, x, d, z, 1, start);
+    parts[cnt++] = src;
+    if (!ty_dim_is(g, rest, 0)) parts[cnt++] = ty_c_slice(g, x, d, end, 1, rest);
+    return ty_o_done(g, rep, join(g, parts, cnt, d));
+  }
+  ty_value *zero = ty_o_num(g, TY_i64, 0), *at = ty_o2(g, TY_P_sub, ty_c_iota(g, x->rank, x->shape, d), ty_o_dimval(g, start, TY_i64));
+  ty_value *k = ty_o_num(g, TY_i64, (double)step), *q = ty_o2(g, TY_P_floordiv, at, k);
+  ty_value *hit = ty_o2(g, TY_P_and, ty_o2(g, TY_P_ge, at, zero), ty_o2(g, TY_P_eq, ty_o2(g, TY_P_rem, at, k), zero));
+  hit = ty_o2(g, TY_P_and, hit, ty_o2(g, TY_P_lt, q, ty_o_dimval(g, len, TY_i64)));
+  ty_value *last = ty_o_dimval(g, ty_dim_sub(g, len, ty_dim_const(g, 1)), TY_i64);
+  for (int i = 0; i < x->rank; i++)
+    idx[i] = i == d ? ty_o2(g, TY_P_min, ty_o2(g, TY_P_max, q, zero), last) : ty_c_iota(g, x->rank, x->shape, i);
+  for (int i = 0; i < x->rank; i++)
+    if (!idx[i] || !src) return ty_o_done(g, rep, NULL);
+  return ty_o_done(g, rep, ty_o_sel(g, hit, ty_c_index(g, src, idx), x));
+}
+ty_status ty_select_scatter_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = ty_o_val(n, 0), *src = ty_o_val(n, 1);
+  int64_t at, size;
+  int d;
+  if (!x->rank || src->rank != x->rank - 1) return ty_fail(g->ctx, TY_INVALID, "select_scatter: ranks differ");
+  TY_TRY(ty_o_dim(g, n, 2, x->rank, &d));
+  TY_TRY(ty_o_int(g, n, 3, &at));
+  if (ty_dim_is_const(g, x->shape[d], &size) && (at < -size || at >= size)) return ty_fail(g->ctx, TY_INVALID, "select_scatter: index out of range");
+  for (int i = 0, k = 0; i < x->rank; i++)
+    if (i != d) TY_TRY(ty_o_same(g, src->shape[k++], x->shape[i], "select_scatter"));
+  return ty_o_out_like(g, n, x);
+}
+ty_status ty_select_scatter_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_value *x = ty_o_val(n, 0), *src = ty_o_val(n, 1);
+  int64_t at = 0;
+  int d;
+  TY_TRY(ty_o_dim(g, n, 2, x->rank, &d));
+  TY_TRY(ty_o_int(g, n, 3, &at));
+  ty_dim pos = ty_dim_const(g, at);
+  if (at < 0) pos = ty_dim_add(g, x->shape[d], pos);
+  ty_value *hit = ty_o2(g, TY_P_eq, ty_c_iota(g, x->rank, x->shape, d), ty_o_dimval(g, pos, TY_i64));
+  return ty_o_done(g, rep, ty_o_sel(g, hit, ty_o_unsqueeze(g, ty_c_cast(g, src, x->dtype), d), x));
+}
+
+/* ---- pixel_shuffle(self, r) and its inverse (param 1) ---- */
+static ty_status pixel_args(ty_graph *g, const ty_node *n, ty_dim s[3], int64_t *r) {
+  ty_value *x = ty_o_val(n, 0);
+  TY_TRY(ty_o_int(g, n, 1, r));
+  if (x->rank < 3 || x->rank + 2 > TY_MAX_RANK || *r < 1 || *r > 1 << 15) return ty_fail(g->ctx, TY_INVALID, "pixel_shuffle: rank %d, factor %lld", x->rank, (long long)*r);
+  for (int i = 0; i < 3; i++) s[i] = x->shape[x->rank - 3 + i];
+  ty_dim k = ty_dim_const(g, *r), k2 = ty_dim_mul(g, k, k);
+  if (!ty_o_param(n)) {
+    TY_TRY(ty_o_same(g, ty_dim_mod(g, s[0], k2), ty_dim_const(g, 0), "pixel_shuffle: channels"));
+    s[0] = ty_dim_div(g, s[0], k2);
+  } else
+    for (int i = 1; i < 3; i++) {
+      TY_TRY(ty_o_same(g, ty_dim_mod(g, s[i], k), ty_dim_const(g, 0), "pixel_unshuffle: size"));
+      s[i] = ty_dim_div(g, s[i], k);
+    }
+  return TY_OK;
+}
+ty_status ty_pixel_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = ty_o_val(n, 0);
+  ty_dim s[3], o[TY_MAX_RANK];
+  int64_t r;
+  TY_TRY(pixel_args(g, n, s, &r));
+  ty_dim k = ty_dim_const(g, r);
+  for (int i = 0; i < x->rank - 3; i++) o[i] = x->shape[i];
+  ty_dim *t = o + x->rank - 3;
+  t[0] = ty_o_param(n) ? ty_dim_mul(g, s[0], ty_dim_mul(g, k, k)) : s[0];
+  for (int i = 1; i < 3; i++) t[i] = ty_o_param(n) ? s[i] : ty_dim_mul(g, s[i], k);
+  return ty_o_out(g, n, x->dtype, x->rank, o);
+}
+ty_status ty_pixel_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  static const int shuffle[5] = { 0, 3, 1, 4, 2 }, unshuffle[5] = { 0, 2, 4, 1, 3 };
+  ty_value *x = ty_o_val(n, 0);
+  ty_dim s[3], o[TY_MAX_RANK];
+  int64_t r;
+  int b = x->rank - 3, perm[TY_MAX_RANK];
+  TY_TRY(pixel_args(g, n, s, &r));
+  ty_dim k = ty_dim_const(g, r), a[5] = { s[0], k, k, s[1], s[2] }, u[5] = { s[0], s[1], k, s[2], k };
+  for (int i = 0; i < b; i++) o[i] = x->shape[i], perm[i] = i;
+  for (int i = 0; i < 5; i++) {
+    o[b + i] = ty_o_param(n) ? u[i] : a[i];
+    perm[b + i] = b + (ty_o_param(n) ? unshuffle : shuffle)[i];
+  }
+  x = ty_c_reshape(g, x, b + 5, o);
+  return ty_o_done(g, rep, ty_o_reshape_like(g, x ? ty_c_permute(g, x, perm) : NULL, n->outs[0]));
+}

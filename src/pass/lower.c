@@ -1,0 +1,27 @@
+/* lower.c: ATen operators become core operators, each by its family's own function. Requires: nothing. Leaves: core operators only. */
+#include "pass/pass_int.h"
+
+ty_status ty_pass_lower(ty_graph *g) {
+  ty_remap m;
+  if (!ty_remap_init(&m, g)) return ty_pass_nomem(g);
+  ty_status st = TY_OK;
+  for (ty_node *n = g->first, *next; n && !st; n = next) {
+    next = n->next;
+    ty_remap_node(&m, n);
+    const ty_op_info *op = ty_op_get(n->op);
+    if (!op->lower) continue;
+    ty_value *r[64] = { 0 }, **rep = r;
+    if (n->nouts > 64 && !(rep = ty_alloc(sizeof *rep * (size_t)n->nouts))) { st = ty_pass_nomem(g); break; }
+    ty_graph_at(g, n);
+    st = op->lower(g, n, rep);
+    for (int i = 0; i < n->nouts && !st; i++)
+      if (rep[i] && !ty_remap_set(&m, g, n->outs[i], rep[i])) st = ty_pass_nomem(g);
+    if (st) st = ty_note(g->ctx, st, "while lowering %%%d %s%s%s", n->nouts ? n->outs[0]->id : -1, op->name, n->loc ? ", " : "", n->loc ? n->loc : "");
+    if (rep != r) ty_free(rep);
+    if (!st) ty_graph_remove(g, n);
+  }
+  ty_graph_at(g, NULL);
+  ty_remap_outputs(&m, g);
+  ty_remap_free(&m);
+  return st;
+}

@@ -1,0 +1,24 @@
+/* pass_int.h: helpers the passes share. */
+#ifndef TY_PASS_INT_H
+#define TY_PASS_INT_H
+#include "ops/ops.h"
+#include "pass/pass.h"
+
+#define TY_PASS(name, what) ty_status ty_pass_##name(ty_graph *);
+#include "passes.def"
+#undef TY_PASS
+
+/* Replacements collected while a pass walks forward, applied to each node before it is looked at and to the outputs last. */
+typedef struct ty_remap { ty_value **to; int n; } ty_remap;
+bool ty_remap_init(ty_remap *, const ty_graph *);
+void ty_remap_free(ty_remap *);
+bool ty_remap_set(ty_remap *, ty_graph *, ty_value *from, ty_value *to); /* false: no memory */
+void ty_remap_node(ty_remap *, ty_node *);
+void ty_remap_outputs(ty_remap *, ty_graph *);
+
+static inline bool ty_is_op(const ty_value *v, int op) { return v && v->def && v->def->op == op; }
+static inline bool ty_is_prim_op(const ty_value *v, ty_prim p) { return ty_is_op(v, ty_op_of_prim(p)); }
+bool ty_same_shape(const ty_value *, const ty_value *);
+bool ty_scalar_const(ty_graph *, const ty_value *, double *value); /* ty.full, looked at through views */
+static inline ty_status ty_pass_nomem(ty_graph *g) { return ty_fail(g->ctx, TY_NOMEM, "no memory in a pass"); }
+#endif

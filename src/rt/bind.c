@@ -1,0 +1,243 @@
+/* bind.c: a binding is a phase of a program for one tuple of sizes: expressions evaluated, arena planned, barriers placed. */
+#include "rt/program_int.h"
+
+#include <string.h>
+
+/* ---- expressions: floor division and modulus as in Python; by zero gives 0 ---- */
+static bool floor_div(int64_t a, int64_t b, int64_t *q, int64_t *r) {
+  *q = *r = 0;
+  if (b == 0) return true;
+  if (b == -1) return !__builtin_sub_overflow((int64_t)0, a, q);
+  *q = a / b, *r = a % b;
+  if (*r && (*r < 0) != (b < 0)) *q -= 1, *r += b;
+  return true;
+}
+
+static bool evaluate(const rt_expr *e, const int64_t *v, const bool *bad, const int64_t *syms, int64_t *out) {
+  int64_t q, r;
+  *out = e->v;
+  if (e->op == TY_PE_CONST) return true;
+  if (e->op == TY_PE_SYM) return syms && (*out = syms[e->v], true);
+  if (bad[e->a] || bad[e->b]) return false;
+  int64_t a = v[e->a], b = v[e->b];
+  switch (e->op) {
+  case TY_PE_ADD: return ty_add_i64(a, b, out);
+  case TY_PE_MUL: return ty_mul_i64(a, b, out);
+  case TY_PE_DIV: return floor_div(a, b, out, &r);
+  case TY_PE_MOD: return floor_div(a, b, &q, out) || (*out = 0, true);
+  case TY_PE_MIN: return *out = a < b ? a : b, true;
+  default: return *out = a > b ? a : b, true;
+  }
+}
+
+/* ---- the arena ---- */
+static bool plan_arena(const ty_program *p, rt_phase phase, rt_bind *bind) {
+  const rt_part *part = &p->part[phase];
+  int nb = p->buf.n, n = 0;
+  int *item = ty_alloc((size_t)nb * sizeof *item); /* buffer -> item + 1 */
+  rt_life *life = ty_alloc((size_t)nb * sizeof *life);
+  size_t *off = ty_alloc((size_t)nb * sizeof *off);
+  bool ok = item && life && off;
+  for (int i = 0; ok && i < part->order.n; i++) {
+    const rt_step *s = &p->step.p[part->order.p[i]];
+    for (int r = s->ref0; r < s->ref0 + s->nrefs; r++) {
+      ty_pbuf b = p->ref.p[r].buf;
+      if (b < 0 || p->buf.p[b].kind != TY_PB_ARENA) continue;
+      if (!item[b]) life[n] = (rt_life){i, i, (size_t)bind->bytes[b]}, item[b] = ++n;
+      life[item[b] - 1].last = i;
+    }
+  }
+  ok = ok && rt_plan(n, life, off, &bind->arena);
+  for (int b = 0; ok && b < nb; b++) {
+    if (!item[b]) continue;
+    bind->off[b] = off[item[b] - 1];
+    ok = !__builtin_add_overflow(bind->naive, rt_up(life[item[b] - 1].bytes, RT_ALIGN), &bind->naive);
+  }
+  ty_free(item);
+  ty_free(life);
+  ty_free(off);
+  return ok;
+}
+
+/* ---- barriers ----
+ * A step needs one before it where it touches what another thread may have written since the last barrier, or writes what
+ * another may have read. Steps that thread 0 does alone keep their order among themselves without one. */
+enum { READ_ALONE = 1, READ_ALL = 2, WROTE_ALONE = 4, WROTE_ALL = 8 };
+
+static bool same_bytes(const ty_program *p, const rt_bind *bind, ty_pbuf a, ty_pbuf b) {
+  if (a == b) return true;
+  if (p->buf.p[a].kind != TY_PB_ARENA || p->buf.p[b].kind != TY_PB_ARENA) return false;
+  return bind->off[a] < bind->off[b] + (size_t)bind->bytes[b] && bind->off[b] < bind->off[a] + (size_t)bind->bytes[a];
+}
+
+static bool place_barriers(const ty_program *p, rt_bind *bind) {
+  unsigned char *use = ty_alloc((size_t)p->buf.n); /* since the last barrier, by buffer */
+  ty_pbuf *seen = ty_alloc((size_t)p->buf.n * sizeof *seen);
+  if (!use || !seen) {
+    ty_free(use);
+    ty_free(seen);
+    return false;
+  }
+  int nseen = 0;
+  for (int i = 0; i < bind->nbound; i++) {
+    rt_bound *b = &bind->bound[i];
+    if (b->skip) continue;
+    const rt_ref *ref = p->ref.p + b->step->ref0;
+    bool alone = b->threads == 1;
+    for (int r = 0; r < b->step->nrefs && !b->barrier; r++) {
+      if (ref[r].buf < 0) continue;
+      int clash = (alone ? 0 : WROTE_ALONE) | WROTE_ALL | (ref[r].write ? (alone ? 0 : READ_ALONE) | READ_ALL : 0);
+      for (int j = 0; j < nseen && !b->barrier; j++) b->barrier = (use[seen[j]] & clash) && same_bytes(p, bind, ref[r].buf, seen[j]);
+    }
+    if (b->barrier) {
+      bind->barriers++;
+      while (nseen) use[seen[--nseen]] = 0;
+    }
+    for (int r = 0; r < b->step->nrefs; r++) {
+      if (ref[r].buf < 0) continue;
+      if (!use[ref[r].buf]) seen[nseen++] = ref[r].buf;
+      use[ref[r].buf] |= ref[r].write ? (alone ? WROTE_ALONE : WROTE_ALL) : (alone ? READ_ALONE : READ_ALL);
+    }
+  }
+  ty_free(use);
+  ty_free(seen);
+  return true;
+}
+
+/* Waking the pool and each barrier cost; a run that gains less than that stays on the caller. */
+static void choose_threads(rt_bind *bind) {
+  const double wake = 1.5e-6, barrier = 0.3e-6, share = 0.5e-6;
+  double gain = 0;
+  bind->wanted = 1;
+  for (int i = 0; i < bind->nbound; i++) {
+    const rt_bound *b = &bind->bound[i];
+    if (b->skip || b->threads == 1) continue;
+    gain += 0.5 * share * b->threads;
+    if (b->threads > bind->wanted) bind->wanted = b->threads;
+  }
+  if (gain < wake + barrier * bind->barriers) bind->wanted = 1;
+}
+
+/* ---- making one ---- */
+void rt_bind_free(rt_bind *b) {
+  if (!b) return;
+  ty_arena_free(&b->mem);
+  ty_free(b);
+}
+
+static ty_status buffer_sizes(const ty_program *p, ty_ctx *ctx, rt_phase phase, const rt_values *vals, rt_bind *bind) {
+  for (int i = 0; i < p->buf.n; i++) {
+    const rt_buf *b = &p->buf.p[i];
+    bind->bytes[i] = -1;
+    if (!b->touched[phase]) continue;
+    if (!rt_value(vals, b->bytes, &bind->bytes[i]) || bind->bytes[i] > PTRDIFF_MAX / 4) return ty_fail(ctx, TY_INVALID, "the size of buffer %d '%s' is not a usable number", i, b->name);
+    if (bind->bytes[i] < 0) return ty_fail(ctx, TY_INVALID, "the size of buffer %d '%s' is negative: %lld", i, b->name, (long long)bind->bytes[i]);
+  }
+  return TY_OK;
+}
+
+static ty_status bind_fill(ty_program *p, ty_ctx *ctx, rt_phase phase, const rt_values *vals, rt_bind *bind) {
+  TY_TRY(buffer_sizes(p, ctx, phase, vals, bind));
+  for (int i = 0; i < bind->nbound; i++) {
+    rt_bound *b = &bind->bound[i];
+    b->step = &p->step.p[p->part[phase].order.p[i]];
+    TY_TRY(rt_bound_make(p, ctx, vals, bind, b));
+    if (b->scratch > bind->scratch) bind->scratch = b->scratch;
+  }
+  if (!plan_arena(p, phase, bind) || !place_barriers(p, bind)) return ty_fail(ctx, TY_NOMEM, "out of memory for the memory plan");
+  choose_threads(bind);
+  return TY_OK;
+}
+
+ty_status rt_bind_make(ty_program *p, ty_ctx *ctx, rt_phase phase, const int64_t *syms, rt_bind **out) {
+  rt_bind *b = ty_alloc(sizeof *b);
+  int64_t *v = ty_alloc((size_t)p->expr.n * sizeof *v);
+  bool *bad = ty_alloc((size_t)p->expr.n * sizeof *bad);
+  ty_status st = TY_NOMEM;
+  if (b && v && bad) {
+    b->nbound = p->part[phase].order.n;
+    b->syms = ty_arena_alloc(&b->mem, (size_t)p->sym.n * sizeof *b->syms);
+    b->bound = ty_arena_alloc(&b->mem, (size_t)b->nbound * sizeof *b->bound);
+    b->bytes = ty_arena_alloc(&b->mem, (size_t)p->buf.n * sizeof *b->bytes);
+    b->off = ty_arena_alloc(&b->mem, (size_t)p->buf.n * sizeof *b->off);
+  }
+  if (b && v && bad && !b->mem.failed) {
+    if (syms && p->sym.n) memcpy(b->syms, syms, (size_t)p->sym.n * sizeof *syms);
+    for (int i = 0; i < p->expr.n; i++) bad[i] = !evaluate(&p->expr.p[i], v, bad, syms, &v[i]);
+    rt_values vals = {v, bad};
+    st = bind_fill(p, ctx, phase, &vals, b);
+  } else ty_fail(ctx, st, "out of memory for a binding");
+  ty_free(v);
+  ty_free(bad);
+  if (st == TY_OK) *out = b;
+  else rt_bind_free(b);
+  return st;
+}
+
+/* ---- the cache ---- (under lock) */
+static rt_bind *cache_find(ty_program *p, const int64_t *syms) {
+  for (int i = 0; i < p->nbind; i++)
+    if (!p->sym.n || !memcmp(p->bind[i]->syms, syms, (size_t)p->sym.n * sizeof *syms)) return p->bind[i];
+  return NULL;
+}
+
+static void cache_add(ty_program *p, rt_bind *b) {
+  int at = p->nbind;
+  if (at == RT_BINDINGS) {
+    at = 0;
+    for (int i = 1; i < RT_BINDINGS; i++)
+      if (p->bind[i]->used < p->bind[at]->used) at = i;
+    p->bind[at]->cached = false;
+    if (!p->bind[at]->refs) rt_bind_free(p->bind[at]);
+  } else p->nbind++;
+  b->id = ++p->next_id;
+  b->cached = true;
+  p->bind[at] = b;
+}
+
+/* Counts the use and takes a free slot, one resolved for this binding if there is one. */
+static rt_slot *take(ty_program *p, rt_bind *b) {
+  b->refs++;
+  b->used = ++p->tick;
+  rt_slot **at = &p->slots;
+  for (rt_slot **s = at; *s; s = &(*s)->next)
+    if ((*s)->bind_id == b->id) {
+      at = s;
+      break;
+    }
+  rt_slot *s = *at;
+  if (s) *at = s->next;
+  return s;
+}
+
+static void show(ty_program *p, const rt_bind *b) {
+  p->memory.arena = b->arena;
+  p->memory.arena_naive = b->naive;
+  p->memory.barriers = b->barriers;
+}
+
+ty_status rt_bind_get(ty_program *p, ty_ctx *ctx, const int64_t *syms, rt_bind **out, rt_slot **slot) {
+  rt_bind *made = NULL;
+  pthread_mutex_lock(&p->lock);
+  *out = cache_find(p, syms);
+  if (!*out) {
+    pthread_mutex_unlock(&p->lock);
+    TY_TRY(rt_bind_make(p, ctx, RT_RUN, syms, &made));
+    pthread_mutex_lock(&p->lock);
+    *out = cache_find(p, syms); /* another thread may have been faster */
+    if (!*out) cache_add(p, *out = made), made = NULL;
+  }
+  *slot = take(p, *out);
+  show(p, *out);
+  pthread_mutex_unlock(&p->lock);
+  rt_bind_free(made);
+  return TY_OK;
+}
+
+void rt_bind_put(ty_program *p, rt_bind *b, rt_slot *slot) {
+  pthread_mutex_lock(&p->lock);
+  if (slot) slot->next = p->slots, p->slots = slot;
+  bool last = --b->refs == 0 && !b->cached;
+  pthread_mutex_unlock(&p->lock);
+  if (last) rt_bind_free(b);
+}

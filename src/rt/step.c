@@ -1,0 +1,91 @@
+/* step.c: one thread's part of one step: splits loops over rows or columns, sets the kernels' pointers, runs epilogues on tiles. */
+#include "rt/program_int.h"
+
+enum { COLUMN_GRAIN = 64 };
+
+/* Rows are split where that is even enough; else columns, in multiples of COLUMN_GRAIN. Shares are contiguous. */
+static bool by_rows(int64_t rows, int64_t cols, bool whole_cols, int nt) {
+  int64_t grains = (cols + COLUMN_GRAIN - 1) / COLUMN_GRAIN;
+  if (whole_cols || grains < 2 || rows % nt == 0 || rows >= 16 * nt) return true;
+  /* The longest share as a part of the whole. */
+  double r = (double)((rows + nt - 1) / nt) / (double)rows, c = (double)((grains + nt - 1) / nt) * COLUMN_GRAIN / (double)cols;
+  return r <= c * 1.05;
+}
+
+static void do_loop(const rt_bound *b, ty_kargs *ka, int tid, int nt) {
+  ty_loop_fn fn = atomic_load_explicit(&b->step->fn, memory_order_acquire);
+  int64_t r0 = 0, r1 = b->rows, c0 = 0, c1 = b->cols;
+  if (nt > 1) {
+    if (by_rows(r1, c1, b->step->loop.whole_cols, nt)) r0 = rt_share(r1, tid, nt), r1 = rt_share(r1, tid + 1, nt);
+    else {
+      int64_t grains = (c1 + COLUMN_GRAIN - 1) / COLUMN_GRAIN, end = rt_share(grains, tid + 1, nt) * COLUMN_GRAIN;
+      c0 = rt_share(grains, tid, nt) * COLUMN_GRAIN;
+      if (end < c1) c1 = end;
+    }
+  }
+  if (r0 < r1 && (c0 < c1 || b->cols == 0)) fn(ka, r0, r1, c0, c1);
+}
+
+/* An epilogue's rows are those of all products, one after the other. */
+typedef struct epilogue { ty_kargs ka; ty_loop_fn fn; int64_t m; } epilogue;
+
+static void do_epilogue(void *ctx, int tid, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1, const float *acc, int64_t ldacc) {
+  epilogue *e = ctx;
+  (void)tid;
+  e->ka.acc = acc;
+  e->ka.acc_ld = ldacc;
+  e->fn(&e->ka, batch * e->m + m0, batch * e->m + m1, n0, n1);
+}
+
+static void do_gemm(const ty_kernels *ks, const rt_bound *b, void *const *ptr, ty_kargs *ka, void *scratch, int tid, int nt) {
+  if (b->step->u.gemm.f64) {
+    ty_gemm64 g = b->u.gemm64;
+    g.a = (const double *)ptr[GEMM_A] + b->off[GEMM_A];
+    g.b = (const double *)ptr[GEMM_B] + b->off[GEMM_B];
+    g.c = (double *)ptr[GEMM_C] + b->off[GEMM_C];
+    ty_gemm_f64(&g, tid, nt);
+    return;
+  }
+  ty_gemm g = b->u.gemm;
+  epilogue e = {.m = g.m};
+  g.a = (const float *)ptr[GEMM_A] + b->off[GEMM_A];
+  g.b = (const float *)ptr[GEMM_B] + b->off[GEMM_B];
+  if (b->step->has_loop) {
+    e.ka = *ka;
+    e.ka.buf = ptr + GEMM_EPI;
+    e.ka.scratch = (char *)scratch + b->loop_scratch_at;
+    e.fn = atomic_load_explicit(&b->step->fn, memory_order_acquire);
+    g.epi = do_epilogue, g.epi_ctx = &e;
+  } else g.c = (float *)ptr[GEMM_C] + b->off[GEMM_C];
+  ty_gemm_f32(ks, &g, tid, nt, scratch);
+}
+
+static void do_attn(const ty_kernels *ks, const rt_bound *b, void *const *ptr, void *scratch, int tid, int nt) {
+  ty_attn t = b->u.attn;
+  t.q = (const float *)ptr[ATTN_Q] + b->off[ATTN_Q];
+  t.k = (const float *)ptr[ATTN_K] + b->off[ATTN_K];
+  t.v = (const float *)ptr[ATTN_V] + b->off[ATTN_V];
+  t.o = (float *)ptr[ATTN_O] + b->off[ATTN_O];
+  if (t.mask_kind) t.mask = (const char *)ptr[ATTN_MASK] + b->off[ATTN_MASK] * (t.mask_kind == TY_MASK_BOOL ? 1 : 4);
+  if (ptr[ATTN_BIAS]) t.bias = (const float *)ptr[ATTN_BIAS] + b->off[ATTN_BIAS];
+  ty_attn_f32(ks, &t, tid, nt, scratch);
+}
+
+static void do_pack(const ty_kernels *ks, const rt_bound *b, void *const *ptr, int tid, int nt) {
+  int64_t panels = ty_packed_b_panels(ks, b->u.pack.n), p0 = rt_share(panels, tid, nt), p1 = rt_share(panels, tid + 1, nt);
+  const float *src = (const float *)ptr[COPY_SRC] + b->off[COPY_SRC];
+  if (p0 < p1) ty_pack_b_f32_range(ks, b->u.pack.k, b->u.pack.n, src, b->u.pack.ldk, b->u.pack.ldn, ptr[COPY_DST], p0, p1);
+}
+
+void rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault) {
+  const rt_step *s = b->step;
+  ty_kargs ka = {.par = b->par, .scratch = scratch, .fault = fault, .self = s->loop.self};
+  ka.buf = ptr += s->ref0;
+  switch (s->kind) {
+  case RT_LOOP: do_loop(b, &ka, tid, nt); break;
+  case RT_GEMM: do_gemm(ks, b, ptr, &ka, scratch, tid, nt); break;
+  case RT_ATTN: do_attn(ks, b, ptr, scratch, tid, nt); break;
+  case RT_PACK: do_pack(ks, b, ptr, tid, nt); break;
+  case RT_SCAN: rt_scan_do(&s->u.scan, b->u.scan.outer, b->u.scan.len, b->u.scan.inner, ptr[COPY_SRC], ptr[COPY_DST], tid, nt); break;
+  }
+}

@@ -1,0 +1,34 @@
+/* sched.c: the scheduler's own list: facts, legal layouts, groups, steps. */
+#include "sched/sched_int.h"
+
+void ty_sched_destroy(ty_sched *o) {
+  if (!o) return;
+  ty_program_destroy(o->program);
+  for (int i = 0; i < o->loops.n; i++) ty_loop_destroy(o->loops.p[i].loop);
+  TY_VEC_FREE(&o->loops);
+  TY_VEC_FREE(&o->steps);
+  ty_arena_free(&o->arena);
+  ty_free(o);
+}
+
+ty_status ty_schedule(ty_ctx *ctx, ty_graph *g, ty_sched **out) {
+  ty_sched *o = ty_alloc(sizeof *o);
+  if (!o) return ty_fail(ctx, TY_NOMEM, "no memory for the schedule");
+  ty_sc s = { .ctx = ctx, .g = g, .out = o };
+  o->program = s.prog = ty_program_create(ctx);
+  ty_status st = s.prog ? TY_OK : ty_fail(ctx, TY_NOMEM, "no memory for the program");
+  for (int i = 0; i < ty_dim_nsyms(g) && !st; i++) ty_program_symbol(s.prog, ty_dim_sym(g, i)->name);
+  if (!st) st = ty_sc_facts(&s);
+  if (!st) st = ty_sc_legalize(&s);
+  if (!st) st = ty_sc_group(&s);
+  if (!st) st = ty_sc_steps(&s);
+  if (!st) st = ty_program_finish(s.prog, ctx);
+  for (int i = 0; i < s.ninfo; i++) TY_VEC_FREE(&s.info[i].reqs);
+  ty_free(s.info);
+  TY_VEC_FREE(&s.groups);
+  TY_VEC_FREE(&s.dim_expr);
+  ty_arena_free(&s.tmp);
+  if (st) { ty_sched_destroy(o); return st; }
+  *out = o;
+  return TY_OK;
+}

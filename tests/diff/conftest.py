@@ -1,0 +1,26 @@
+"""Options and settings of the tests that compare tuyere with PyTorch itself."""
+
+import pytest
+import torch
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run every OpInfo sample and not only the first few of each kind")
+
+
+@pytest.fixture(autouse=True)
+def clean_state():
+    """Each test starts without what Dynamo compiled for the last one, from the same seed."""
+    torch._dynamo.reset()
+    torch.manual_seed(1337)
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """A compile cache of the run's own: nothing that an earlier build left can pass a test."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()

@@ -1,0 +1,31 @@
+/* test_kernels.c: every tier that this CPU can run against the plain references: odd sizes, guarded buffers, callbacks, threads
+ * (run one after another), masks, strides, NaN and infinities. Prints each failure and a closing count. */
+#include "test_kernel.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+static int passed, failed;
+void check_at(bool ok, const char *file, int line, const char *fmt, ...) {
+  if (ok) { passed++; return; }
+  if (failed++ > 50) return;
+  va_list v;
+  va_start(v, fmt);
+  printf("FAIL %s:%d: ", file, line), vprintf(fmt, v), printf("\n");
+  va_end(v);
+}
+
+int main(void) {
+  const ty_cpu *cpu = ty_cpu_get();
+  const ty_kernels *seen = NULL;
+  for (int isa = 0; isa <= (int)cpu->isa; isa++) {
+    const ty_kernels *ks = ty_kernels_get((ty_isa)isa);
+    if (ks == seen) continue;
+    seen = ks;
+    int p = passed, f = failed;
+    test_micro(ks), test_math(ks), test_pack(ks), test_gemm(ks), test_attn(ks);
+    printf("%-9s MR %d NR %d: %d passed, %d failed\n", ks->name, ks->mr, ks->nr, passed - p, failed - f);
+  }
+  test_gemm64();
+  printf("%d passed, %d failed\n", passed, failed);
+  return failed != 0;
+}
