@@ -3,7 +3,8 @@
  * bench_gemm [--json FILE] [--threads N] [--isa NAME] [--rounds R] [--only M,N,K]
  * "cold": each call takes the next of many copies of the weights, as the layers of a model do, so B comes from memory. "warm":
  * one copy, that stays in cache where it fits. Limits: FMA peak and read bandwidth of the same threads. roof: the lower of peak
- * and what the bandwidth allows if B is read once. Figures are the best of the rounds. */
+ * and what the bandwidth allows if B is read once. Figures: best round of each;
+ * a cold round is the median of its calls, a warm one the best. */
 #include "kernel/kernel.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THREADS_MAX = 64 };
+enum { THREADS_MAX = 64, CALLS_MAX = 150 };
 static const int64_t rows[] = {1, 8, 16, 32, 64, 128, 512};
 static const int64_t shapes[][2] = {{768, 768}, {2304, 768}, {3072, 768}, {768, 3072}, {1152, 384}, {384, 384}, {1536, 384}, {384, 1536}}; /* N, K */
 static const size_t cold_bytes = 256 << 20;
@@ -118,6 +119,12 @@ static void gemm_job(int tid) { ty_gemm_f32(ks, &gemm, tid, nt, scratch[tid]); }
 
 typedef struct row { int64_t m, n, k; double cold, warm, peak, read, read_warm; } row; /* seconds; flop/s; bytes/s */
 
+static int by_value(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : *(const double *)a > *(const double *)b; }
+static double median(double *x, int n) {
+  qsort(x, (size_t)n, sizeof *x, by_value);
+  return x[n / 2];
+}
+
 static row measure(int64_t m, int64_t n, int64_t k, int rounds) {
   row r = {m, n, k, 1e9, 1e9, 0, 0, 0};
   size_t floats = (size_t)ty_packed_b_floats(ks, k, n), bytes = (floats * 4 + 4095) / 4096 * 4096, copies = cold_bytes / bytes;
@@ -127,24 +134,24 @@ static row measure(int64_t m, int64_t n, int64_t k, int rounds) {
   size_t need = ty_gemm_f32_scratch(ks, &gemm);
   for (int i = 0; i < nt; i++) scratch[i] = ty_pages_alloc(need);
   double flop = 2.0 * (double)m * (double)n * (double)k;
-  int calls = (int)(2e8 / flop) + 1;
+  int calls = (int)(2e8 / flop) + 3;
   size_t at = 0;
-  if (calls > 200) calls = 200;
+  if (calls > CALLS_MAX) calls = CALLS_MAX;
   for (int i = 0; i < rounds; i++) {
     double t = run(peak_job);
     if (peak_flops(ks) * nt / t > r.peak) r.peak = peak_flops(ks) * nt / t;
-    double sum = 0, best = 1e9;
-    for (int j = 0; j < calls; j++) { /* the mean over a round: the copies differ in nothing but place */
+    double best = 1e9, each[CALLS_MAX];
+    for (int j = 0; j < calls; j++) {
       gemm.b = memory + at++ % copies * (bytes / 4);
-      t = run(gemm_job), sum += t;
+      each[j] = run(gemm_job);
     }
-    if (sum / calls < r.cold) r.cold = sum / calls;
-    sum = 0;
-    for (int j = 0; j < calls && j < 20; j++) {
+    t = median(each, calls);
+    if (t < r.cold) r.cold = t;
+    for (int j = 0; j < calls; j++) {
       read_at = at++ % copies * bytes, read_bytes = bytes;
-      sum += run(read_job);
+      each[j] = run(read_job);
     }
-    double bw = (double)bytes * (calls < 20 ? calls : 20) / sum;
+    double bw = (double)bytes / median(each, calls);
     if (bw > r.read) r.read = bw;
     gemm.b = memory, read_at = 0;
     for (int j = 0; j < calls; j++) t = run(gemm_job), best = t < best ? t : best;

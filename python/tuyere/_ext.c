@@ -1,5 +1,6 @@
 /* _ext.c: the module tuyere._ext: types Graph and Program, the parameter gatherer, and what the library tells of itself. */
 #include "ext/ext.h"
+#include "emit/cache.h"
 #include "rt/pool.h"
 
 /* gather(sources, modules, fn, args): fn(*parameters, *args), each parameter being source[0][source[1]] now: the dicts of
@@ -71,6 +72,35 @@ static PyObject *mod_set_callbacks(PyObject *self, PyObject *args) {
   if (!st->empty_strided) { Py_INCREF(empty); st->empty_strided = empty; }
   Py_RETURN_NONE;
 }
+static PyObject *mod_threads(PyObject *self, PyObject *n) {
+  (void)self;
+  long v = PyLong_AsLong(n);
+  if (v == -1 && PyErr_Occurred()) return NULL;
+  if (v < 0 || v > TY_POOL_MAX) return PyErr_Format(PyExc_ValueError, "tuyere: a number of threads from 0 (the default) to %d, got %ld", TY_POOL_MAX, v);
+  ty_pool_set_threads((int)v);
+  Py_RETURN_NONE;
+}
+static PyObject *mod_get_threads(PyObject *self, PyObject *u) { (void)self; (void)u; return PyLong_FromLong(ty_pool_threads()); }
+static PyObject *mod_cache_clear(PyObject *self, PyObject *u) {
+  (void)u;
+  ty_ctx *ctx = ty_ctx_create();
+  int removed = 0;
+  if (!ctx) return PyErr_NoMemory();
+  ty_status s = ty_cache_clear(ctx, &removed);
+  PyObject *r = s == TY_OK ? PyLong_FromLong(removed) : ext_raise(PyModule_GetState(self), s, ty_ctx_error(ctx));
+  ty_ctx_destroy(ctx);
+  return r;
+}
+static PyObject *mod_cache_dir(PyObject *self, PyObject *u) {
+  (void)u;
+  char path[4096];
+  ty_ctx *ctx = ty_ctx_create();
+  if (!ctx) return PyErr_NoMemory();
+  ty_status s = ty_cache_dir(ctx, path, sizeof path);
+  PyObject *r = s == TY_OK ? PyUnicode_DecodeFSDefault(path) : ext_raise(PyModule_GetState(self), s, ty_ctx_error(ctx));
+  ty_ctx_destroy(ctx);
+  return r;
+}
 static PyObject *mod_fast(PyObject *self, PyObject *u) { /* which fast ways were found in this torch */
   (void)u;
   ext_state *st = PyModule_GetState(self);
@@ -81,6 +111,10 @@ static PyMethodDef methods[] = {
   { "ops", mod_ops, METH_NOARGS, "list of (name, schema)" },
   { "cpu", mod_cpu, METH_NOARGS, "what the CPU probe found" },
   { "fast_paths", mod_fast, METH_NOARGS, "which fast ways into torch are in use" },
+  { "set_threads", mod_threads, METH_O, "set_threads(n): 0 goes back to the default" },
+  { "threads", mod_get_threads, METH_NOARGS, "threads of a run" },
+  { "cache_clear", mod_cache_clear, METH_NOARGS, "removes compiled kernels; how many" },
+  { "cache_dir", mod_cache_dir, METH_NOARGS, "the directory of compiled kernels" },
   { "set_callbacks", mod_set_callbacks, METH_VARARGS, "set_callbacks(relayout, empty_strided)" },
   { NULL, NULL, 0, NULL },
 };

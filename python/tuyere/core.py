@@ -1,5 +1,6 @@
 """What both doors share: from a traced graph to a callable, with PyTorch as the answer to everything that goes wrong."""
 
+import time
 import warnings
 
 import torch
@@ -28,14 +29,14 @@ def warn_once(text: str) -> None:
         warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
-def build(gm: fx.GraphModule, fakes, roles, options, record: stats.Record, eager, traced: bool = False):
-    """A callable over flat arguments for gm, or `eager` itself when PyTorch should run it.
+def build(fn, fakes, roles, options, record: stats.Record, eager):
+    """A callable over flat arguments for fn, or `eager` itself when PyTorch should run it.
 
-    gm: a graph of torch calls, or of ATen when `traced`. fakes: what its placeholders are, fake. roles: "param" or
-    "input", one each. eager: gm as PyTorch runs it.
+    fn: Dynamo's graph, or any function over flat arguments that returns a flat tuple. fakes: its arguments, fake.
+    roles: "param" or "input", one each. eager: fn as PyTorch runs it.
     """
     try:
-        call = _build(gm, fakes, roles, options, record, traced)
+        call = _build(fn, fakes, roles, options, record)
     except Exception as e:  # never a crash: the reason is kept
         if options.strict:
             raise
@@ -49,35 +50,37 @@ def build(gm: fx.GraphModule, fakes, roles, options, record: stats.Record, eager
     return guarded(call, eager)
 
 
-def _build(gm, fakes, roles, options, record, traced):
+def _build(fn, fakes, roles, options, record):
     for fake in fakes:
         if isinstance(fake, (torch.SymFloat, torch.SymBool)):
             raise _ext.Unsupported(f"an argument of type {type(fake).__name__}")
+    flat, clean = None, False
     with record.stage("trace"):
-        flat = trace.flat_graph(gm, fakes) if not traced or _mutates(gm) is False else None
-    if flat is not None:
+        try:
+            flat, clean = trace.flat_graph(fn, fakes)
+        except Exception as e:
+            if not isinstance(fn, fx.GraphModule):
+                raise
+            record.notes.append(f"AOTAutograd traces the graph, since plain tracing failed: {type(e).__name__}: {e}")
+    if clean:
         return partition.compile_graph(flat, _by_placeholder(flat, roles), options, record)
-    record.notes.append("inputs or temporaries are changed in place: AOTAutograd makes the graph functional")
-    inner = {}
+    if flat is not None:
+        record.notes.append("something is changed in place or under a mode: AOTAutograd makes the graph functional")
+    inside = 0.0
 
-    def compile_inner(aten, inner_fakes):
-        inner["seconds"] = sum(record.seconds.values())
+    def compile_inner(aten, _):
+        nonlocal inside
+        start = time.perf_counter()
         placeholders = [node for node in aten.graph.nodes if node.op == "placeholder"]
         kinds = roles if len(roles) == len(placeholders) else ["input"] * len(placeholders)
-        return partition.compile_graph(aten, _by_placeholder(aten, kinds), options, record, keep_aliases=False)
+        call = partition.compile_graph(aten, _by_placeholder(aten, kinds), options, record, keep_aliases=False)
+        inside = time.perf_counter() - start
+        return call
 
     with record.stage("trace"):
-        before = {k: v for k, v in record.seconds.items() if k != "trace"}
-        call = trace.functionalised(gm, fakes, compile_inner)
-    nested = sum(v - before.get(k, 0.0) for k, v in record.seconds.items() if k != "trace")
-    record.seconds["trace"] -= nested
+        call = trace.functionalised(fn if isinstance(fn, fx.GraphModule) else flat, fakes, compile_inner)
+    record.seconds["trace"] -= inside
     return call
-
-
-def _mutates(gm) -> bool:
-    return any(
-        node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable for node in gm.graph.nodes
-    )
 
 
 def _by_placeholder(gm, roles) -> dict:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import threading
 import time
+import weakref
 from typing import Any
 
 
@@ -38,6 +39,7 @@ class Record:
 
 _lock = threading.Lock()
 _listeners: list[list[Record]] = []
+_programs: weakref.WeakSet = weakref.WeakSet()
 _count = 0
 _seconds = 0.0
 
@@ -48,8 +50,15 @@ def publish(record: Record) -> None:
     with _lock:
         _count += 1
         _seconds = sum(record.seconds.values())
+        _programs.update(segment.program for segment in record.segments)
         for listener in _listeners:
             listener.append(record)
+
+
+def programs() -> list:
+    """The programs alive in this process."""
+    with _lock:
+        return list(_programs)
 
 
 @contextlib.contextmanager

@@ -12,24 +12,24 @@ from . import _ext, table
 _GRAD_SWITCHES = {torch._C._set_grad_enabled}
 
 
-def flat_graph(fn, fakes) -> fx.GraphModule | None:
-    """The ATen graph of fn over fake tensors and sizes; None when it mutates something and needs functionalising."""
+def flat_graph(fn, fakes) -> tuple[fx.GraphModule, bool]:
+    """The ATen graph of fn over fake tensors and sizes, and whether it is functional as it stands."""
     with torch.no_grad(), _no_inference_mode():
         gm = make_fx(fn, decomposition_table=table.decompositions(), pre_dispatch=True, _allow_non_fake_inputs=True)(*fakes)
+    clean = True
     for node in list(gm.graph.nodes):
         if node.op == "get_attr" and "val" not in node.meta:
-            value = getattr(gm, node.target, None)
-            node.meta["val"] = value
+            node.meta["val"] = getattr(gm, node.target, None)
         if node.op != "call_function":
             continue
         if node.target in _GRAD_SWITCHES:
             gm.graph.erase_node(node)
         elif isinstance(node.target, torch._ops.OpOverload):
-            if node.target._schema.is_mutable:
-                return None
+            clean &= not node.target._schema.is_mutable
         elif getattr(node.target, "__module__", "").startswith(("torch._C", "torch.amp")):
-            return None
-    return gm
+            clean = False
+    gm.recompile()
+    return gm, clean
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 /* model.c: the pipeline behind every door: passes, schedule, emitted kernels, and what explain shows of them. */
 #include "api/model.h"
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "emit/cache.h"

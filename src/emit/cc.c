@@ -66,9 +66,45 @@ static ty_status from_env(ty_ctx *ctx, const char *env, ty_cc *out) {
 static pthread_mutex_t memo_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct { bool zig_asked; char zig[1024]; bool known; ty_cc cc; ty_cc_id id; } memo;
 
-static bool run_quick(char *const argv[], char *text, size_t size) {
+/* zig keeps headers and objects in $XDG_CACHE_HOME/zig or ~/.cache/zig, and fails or even hangs where it cannot. Then
+ * it gets a directory under TMPDIR: the user's own, or none. */
+typedef struct zig_env { const char *env[3]; char text[2][1100]; } zig_env;
+
+static bool can_make(char *path) {
+  for (char *p = path + 1;; p++) {
+    if (*p && *p != '/') continue;
+    char was = *p;
+    *p = 0;
+    mkdir(path, 0700); /* what counts is what is there at the end */
+    *p = was;
+    if (!was) return !access(path, W_OK | X_OK);
+  }
+}
+
+static const char *const *zig_environ(const ty_cc *cc, zig_env *z) {
+  const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME"), *tmp = getenv("TMPDIR");
+  char path[1024];
+  struct stat st;
+  if (!cc->zig || getenv("ZIG_GLOBAL_CACHE_DIR")) return NULL;
+  int n = 0;
+  if (xdg && *xdg == '/') n = snprintf(path, sizeof path, "%s/zig", xdg);
+  else if (home && *home == '/') n = snprintf(path, sizeof path, "%s/.cache/zig", home);
+  if (n > 0 && n < (int)sizeof path && can_make(path)) return NULL;
+  n = snprintf(path, sizeof path, "%s/tuyere-zig-%u", tmp && *tmp == '/' ? tmp : "/tmp", (unsigned)geteuid());
+  if (n >= (int)sizeof path || !can_make(path) || lstat(path, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+      (st.st_mode & 022))
+    return NULL;
+  snprintf(z->text[0], sizeof z->text[0], "ZIG_GLOBAL_CACHE_DIR=%s", path);
+  snprintf(z->text[1], sizeof z->text[1], "ZIG_LOCAL_CACHE_DIR=%s", path);
+  z->env[0] = z->text[0];
+  z->env[1] = z->text[1];
+  z->env[2] = NULL;
+  return z->env;
+}
+
+static bool run_quick(char *const argv[], const char *const *env, char *text, size_t size) {
   ty_proc p;
-  if (!ty_proc_start(&p, argv, 20, text, size)) return false;
+  if (!ty_proc_start(&p, argv, env, 20, text, size)) return false;
   ty_proc_wait(&p, 1);
   return !p.timed_out && (p.code == 0 || p.code == -1);
 }
@@ -79,7 +115,7 @@ static bool zig_of_python(char *out, size_t size) {
   if (memoed && memo.zig_asked) snprintf(out, size, "%s", memo.zig);
   else if (find_program("python3", py, sizeof py)) {
     char *argv[] = {py, "-c", "import ziglang,os;print(os.path.join(os.path.dirname(ziglang.__file__),'zig'))", NULL};
-    if (!run_quick(argv, out, size)) out[0] = 0;
+    if (!run_quick(argv, NULL, out, size)) out[0] = 0;
     out[strcspn(out, "\n")] = 0;
     if (memoed) snprintf(memo.zig, sizeof memo.zig, "%s", out), memo.zig_asked = true;
   } else out[0] = 0;
@@ -127,7 +163,8 @@ ty_status ty_cc_identity(ty_ctx *ctx, const ty_cc *cc, ty_cc_id *out) {
   for (int i = 0; i < cc->nargs; i++) argv[i] = (char *)cc->text + cc->arg[i];
   argv[cc->nargs] = "--version";
   argv[cc->nargs + 1] = NULL;
-  if (!run_quick(argv, text, sizeof text) || !text[0])
+  zig_env z;
+  if (!run_quick(argv, zig_environ(cc, &z), text, sizeof text) || !text[0])
     return ty_fail(ctx, TY_COMPILER, "%s --version failed: %s", cc->text, text);
   memset(out, 0, sizeof *out);
   text[strcspn(text, "\n")] = 0;
@@ -217,6 +254,8 @@ ty_status ty_cc_compile_all(ty_ctx *ctx, const ty_cc *cc, ty_isa isa, const char
   int job_of[MAX_RUNNING], next = 0;
   if (parallel <= 0 || parallel > MAX_RUNNING) parallel = MAX_RUNNING;
   double limit = ty_cc_timeout();
+  zig_env z;
+  const char *const *env = zig_environ(cc, &z);
   for (;;) {
     for (int s = 0; s < parallel && next < n; s++) {
       if (running[s].pid) continue;
@@ -224,7 +263,7 @@ ty_status ty_cc_compile_all(ty_ctx *ctx, const ty_cc *cc, ty_isa isa, const char
       j->status = TY_OK;
       const char *tail[] = {"-o", j->out_path, j->src_path, "-lm", NULL};
       memcpy(argv + na, tail, sizeof tail);
-      if (!ty_proc_start(&running[s], (char *const *)argv, limit, j->text, sizeof j->text)) j->status = TY_COMPILER;
+      if (!ty_proc_start(&running[s], (char *const *)argv, env, limit, j->text, sizeof j->text)) j->status = TY_COMPILER;
       else job_of[s] = next;
       next++;
     }

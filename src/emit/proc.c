@@ -14,11 +14,28 @@
 
 extern char **environ;
 
-bool ty_proc_start(ty_proc *p, char *const argv[], double timeout, char *text, size_t size) {
+/* What comes first counts: getenv takes the first of equal names. */
+static char **environ_with(const char *const *env) {
+  size_t n = 0, k = 0;
+  while (environ && environ[n]) n++;
+  char **all = ty_alloc((n + TY_PROC_ENV + 1) * sizeof *all);
+  if (!all) return NULL;
+  for (; env[k] && k < TY_PROC_ENV; k++) all[k] = (char *)env[k];
+  for (size_t i = 0; i < n; i++) all[k++] = environ[i];
+  return all;
+}
+
+bool ty_proc_start(ty_proc *p, char *const argv[], const char *const *env, double timeout, char *text, size_t size) {
   *p = (ty_proc){.fd = -1, .text = text, .size = size, .deadline = ty_now() + timeout};
   text[0] = 0;
   int fd[2];
-  if (pipe2(fd, O_CLOEXEC)) return snprintf(text, size, "pipe: %s", strerror(errno)), false;
+  char **envp = env ? environ_with(env) : environ;
+  if (env && !envp) return snprintf(text, size, "out of memory"), false;
+  if (pipe2(fd, O_CLOEXEC)) {
+    snprintf(text, size, "pipe: %s", strerror(errno));
+    if (env) ty_free(envp);
+    return false;
+  }
   posix_spawn_file_actions_t fa;
   posix_spawnattr_t at;
   posix_spawn_file_actions_init(&fa);
@@ -36,7 +53,8 @@ bool ty_proc_start(ty_proc *p, char *const argv[], double timeout, char *text, s
   posix_spawnattr_setpgroup(&at, 0); /* so that a kill reaches cc1 and as too */
   posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   pid_t pid;
-  int err = posix_spawn(&pid, argv[0], &fa, &at, argv, environ);
+  int err = posix_spawn(&pid, argv[0], &fa, &at, argv, envp);
+  if (env) ty_free(envp);
   posix_spawn_file_actions_destroy(&fa);
   posix_spawnattr_destroy(&at);
   close(fd[1]);

@@ -16,8 +16,10 @@ typedef struct ty_proc {
   size_t size, n;
 } ty_proc;
 
-/* Starts argv (argv[0] is a path) in a process group of its own. False with errno's text in `text` when it cannot. */
-bool ty_proc_start(ty_proc *, char *const argv[], double timeout, char *text, size_t size);
+/* Starts argv (argv[0] is a path) in a process group of its own, with this process's environment and `env` (NULL, or
+ * NULL-terminated "NAME=value", at most TY_PROC_ENV) before it. False with the reason in `text` when it cannot. */
+enum { TY_PROC_ENV = 4 };
+bool ty_proc_start(ty_proc *, char *const argv[], const char *const *env, double timeout, char *text, size_t size);
 /* Waits until one of the n children ends or is killed for its deadline; its index, -1 when none is running. */
 int ty_proc_wait(ty_proc *, int n);
 #endif

@@ -1,11 +1,8 @@
 /* interp.c: runs a finished loop 256 columns at a time, each node a tight loop over typed chunk buffers made from prims.def. */
 #include "loop_int.h"
 #include <string.h>
-#ifdef __GNUC__
-#pragma GCC diagnostic ignored "-Wunused-function"
 #ifndef __clang__
-#pragma GCC diagnostic ignored "-Wtype-limits"
-#endif
+#pragma GCC diagnostic ignored "-Wtype-limits" /* a < 0 of an unsigned type */
 #endif
 
 /* A chunk function: o[i] = f(a[i], b[i], c[i]) for i < n. Operands that the primitive does not have are not read. */
@@ -18,7 +15,6 @@ typedef void (*fold_cols_fn)(void *acc, void *best, const void *a, ty_i64 red, i
 
 #include "emit/prelude.h"
 
-#define SIMD _Pragma("omp simd")
 #define NONE 0
 #define R_SAME T
 #define R_BOOL ty_u8
@@ -30,7 +26,7 @@ typedef void (*fold_cols_fn)(void *acc, void *best, const void *a, ty_i64 red, i
 #define CHUNK(name, arity, result, expr) \
   static void CAT(chunk_##name, S)(void *o_, const void *a_, const void *b_, const void *c_, int n) { \
     R_##result *restrict o = o_; const A_##arity *pa = a_; const T *pb = b_, *pc = c_; \
-    SIMD for (int i = 0; i < n; i++) { \
+    for (int i = 0; i < n; i++) { \
       const A_##arity a = pa[i]; \
       const T b = arity > 1 ? pb[i] : (T)0, c = arity > 2 ? pc[i] : (T)0; \
       (void)a, (void)b, (void)c; \
@@ -65,19 +61,19 @@ typedef void (*fold_cols_fn)(void *acc, void *best, const void *a, ty_i64 red, i
   TYPE_ARG(argmin, <) \
   static void CAT(cols_sum, S)(void *acc, void *best, const void *a_, ty_i64 red, int n) { \
     (void)best; const T *a = a_; T *restrict r = acc; \
-    SIMD for (int i = 0; i < n; i++) r[i] = (T)((red ? (ACC)r[i] : (ACC)0) + (ACC)a[i]); \
+    for (int i = 0; i < n; i++) r[i] = (T)((red ? (ACC)r[i] : (ACC)0) + (ACC)a[i]); \
   } \
   static void CAT(cols_prod, S)(void *acc, void *best, const void *a_, ty_i64 red, int n) { \
     (void)best; const T *a = a_; T *restrict r = acc; \
-    SIMD for (int i = 0; i < n; i++) r[i] = (T)((red ? (ACC)r[i] : (ACC)1) * (ACC)a[i]); \
+    for (int i = 0; i < n; i++) r[i] = (T)((red ? (ACC)r[i] : (ACC)1) * (ACC)a[i]); \
   } \
   static void CAT(cols_max, S)(void *acc, void *best, const void *a_, ty_i64 red, int n) { \
     (void)best; const T *p = a_; T *restrict r = acc; \
-    SIMD for (int i = 0; i < n; i++) { const T a = r[i], b = p[i]; r[i] = red && ((a > b) | (a != a)) ? a : b; } \
+    for (int i = 0; i < n; i++) { const T a = r[i], b = p[i]; r[i] = red && ((a > b) | (a != a)) ? a : b; } \
   } \
   static void CAT(cols_min, S)(void *acc, void *best, const void *a_, ty_i64 red, int n) { \
     (void)best; const T *p = a_; T *restrict r = acc; \
-    SIMD for (int i = 0; i < n; i++) { const T a = r[i], b = p[i]; r[i] = red && ((a < b) | (a != a)) ? a : b; } \
+    for (int i = 0; i < n; i++) { const T a = r[i], b = p[i]; r[i] = red && ((a < b) | (a != a)) ? a : b; } \
   } \
   static const void *const CAT(limits, S)[2] = {&(const T){LOWEST}, &(const T){HIGHEST}};
 #define TYPE_ARG(name, OP) \
@@ -95,7 +91,7 @@ typedef void (*fold_cols_fn)(void *acc, void *best, const void *a, ty_i64 red, i
 #define CAST_TO(to, U, expr) \
   static void CAT(CAT(cast, S), to)(void *o_, const void *a_, int n) { \
     U *restrict o = o_; const T *p = a_; \
-    SIMD for (int i = 0; i < n; i++) { const T a = p[i]; o[i] = (U)(expr); } \
+    for (int i = 0; i < n; i++) { const T a = p[i]; o[i] = (U)(expr); } \
   }
 
 /* -- floats -- */
@@ -235,8 +231,8 @@ static void widen(void *o_, ty_dtype to, const void *a_, ty_dtype mem, int n) {
   _Alignas(64) float wide[LOOP_CHUNK];
   const ty_u16 *a = a_;
   if (v != mem) {
-    if (mem == TY_bf16) SIMD for (int i = 0; i < n; i++) wide[i] = ty_f32_from_bf16(a[i]);
-    else SIMD for (int i = 0; i < n; i++) wide[i] = ty_f32_from_f16(a[i]);
+    if (mem == TY_bf16) for (int i = 0; i < n; i++) wide[i] = ty_f32_from_bf16(a[i]);
+    else for (int i = 0; i < n; i++) wide[i] = ty_f32_from_f16(a[i]);
     a_ = wide;
   }
   cast_fns[v][to](o_, a_, n);
@@ -251,8 +247,8 @@ static void narrow(void *o_, ty_dtype mem, const void *a_, ty_dtype from, int n)
   _Alignas(64) float wide[LOOP_CHUNK];
   ty_u16 *o = o_;
   cast_fns[from][TY_f32](wide, a_, n);
-  if (mem == TY_bf16) SIMD for (int i = 0; i < n; i++) o[i] = ty_bf16_from_f32(wide[i]);
-  else SIMD for (int i = 0; i < n; i++) o[i] = ty_f16_from_f32(wide[i]);
+  if (mem == TY_bf16) for (int i = 0; i < n; i++) o[i] = ty_bf16_from_f32(wide[i]);
+  else for (int i = 0; i < n; i++) o[i] = ty_f16_from_f32(wide[i]);
 }
 
 /* ---- Running ---- */

@@ -194,7 +194,7 @@ static ty_status out_broadcast(ty_graph *g, ty_node *n, ty_dtype dt, int nops) {
   return ty_o_out(g, n, dt, r, a);
 }
 ty_status ty_where_infer(ty_graph *g, ty_node *n) {
-  ty_dtype dt;
+  ty_dtype dt = TY_f32;
   TY_TRY(where_promote(g, n, &dt));
   return out_broadcast(g, n, dt, 3);
 }

@@ -503,6 +503,20 @@ static void test_compilers(void) {
     }
   }
   unsetenv("TUYERE_CC");
+  /* zig hangs or fails where it cannot write to HOME, unless it is given another place. */
+  ty_cc zc;
+  setenv("TUYERE_CC", which[3], 1);
+  if (!ty_cc_find(ctx, NULL, &zc)) {
+    char *home = strdup(getenv("HOME"));
+    setenv("HOME", "/proc/nobody", 1);
+    setenv("TMPDIR", root, 1);
+    double t = ty_now();
+    CHECK(!ty_cc_compile(ctx, &zc, path_of("f.c"), path_of("f.so"), TY_ISA_PORTABLE, NULL) && ty_now() - t < 60);
+    unsetenv("TMPDIR");
+    setenv("HOME", home, 1);
+    free(home);
+  }
+  unsetenv("TUYERE_CC");
   /* Nothing on the PATH: zig by the path that a door knows, else a clear answer. */
   char *old = strdup(getenv("PATH"));
   ty_cc cc;

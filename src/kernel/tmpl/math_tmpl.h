@@ -77,11 +77,9 @@ static float tier_softmax_row(int64_t n, float *s, float scale, const ty_score_r
     m0 = vf_max(vf_load(s + i), m0);
     m1 = vf_max(vf_load(s + i + VF_LANES), m1);
   }
-  float top = low;
-  for (; i + VF_LANES <= n; i += VF_LANES) m0 = vf_max(vf_load(s + i), m0);
-  if (n >= VF_LANES) top = vf_top(vf_max(m0, m1));
-  for (; i < n; i++) top = s[i] > top ? s[i] : top;
-  top *= scale;
+  if (i + VF_LANES <= n) m0 = vf_max(vf_load(s + i), m0), i += VF_LANES;
+  if (i < n) m1 = vf_max(vf_firstn(vf_loadn(s + i, (int)(n - i)), (int)(n - i), low), m1);
+  float top = vf_top(vf_max(m0, m1)) * scale;
   if (!(top > *max)) top = *max; /* a NaN here (inf * 0) leaves the NaN to the sum */
   float base = top == low ? 0.0f : top, shrink = *max == low ? 0.0f : *max == top ? 1.0f : exp_one(*max - base);
   vf vs = vf_set1(scale), vb = vf_set1(-base), t0 = vf_zero(), t1 = vf_zero();
@@ -92,16 +90,13 @@ static float tier_softmax_row(int64_t n, float *s, float scale, const ty_score_r
     t0 = vf_add(t0, e0);
     t1 = vf_add(t1, e1);
   }
-  float total = 0.0f;
   for (; i < n; i += VF_LANES) {
     int w = (int)(n - i < VF_LANES ? n - i : VF_LANES);
     vf e = vf_exp(vf_fma(vf_loadn(s + i, w), vs, vb));
     vf_storen(s + i, e, w);
-    if (w == VF_LANES) t0 = vf_add(t0, e);
-    else for (int j = 0; j < w; j++) total += s[i + j];
+    t0 = vf_add(t0, vf_firstn(e, w, 0.0f));
   }
-  total += vf_sum(vf_add(t0, t1));
-  *sum = *sum * shrink + total;
+  *sum = *sum * shrink + vf_sum(vf_add(t0, t1));
   *max = top;
   return shrink;
 }

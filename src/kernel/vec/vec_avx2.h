@@ -19,6 +19,7 @@ VF_FN void vf_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
 VF_FN __m256i vf_first(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 VF_FN vf vf_loadn(const float *p, int n) { return _mm256_maskload_ps(p, vf_first(n)); }
 VF_FN void vf_storen(float *p, vf x, int n) { _mm256_maskstore_ps(p, vf_first(n), x); }
+VF_FN vf vf_firstn(vf x, int n, float rest) { return _mm256_blendv_ps(_mm256_set1_ps(rest), x, _mm256_castsi256_ps(vf_first(n))); }
 VF_FN vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
 VF_FN vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
 VF_FN vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }

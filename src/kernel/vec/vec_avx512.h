@@ -18,6 +18,7 @@ VF_FN vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 VF_FN void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 VF_FN vf vf_loadn(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p); }
 VF_FN void vf_storen(float *p, vf x, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), x); }
+VF_FN vf vf_firstn(vf x, int n, float rest) { return _mm512_mask_mov_ps(_mm512_set1_ps(rest), (__mmask16)((1u << n) - 1u), x); }
 VF_FN vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 VF_FN vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 VF_FN vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }

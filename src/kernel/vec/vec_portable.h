@@ -17,6 +17,8 @@ VF_FN void vf_store(float *p, vf x) { memcpy(p, &x, sizeof x); }
 /* The first n lanes, 0 < n <= VF_LANES: memory beyond is not touched, lanes beyond load as 0. */
 VF_FN vf vf_loadn(const float *p, int n) { vf x = {0}; for (int i = 0; i < n; i++) x[i] = p[i]; return x; }
 VF_FN void vf_storen(float *p, vf x, int n) { for (int i = 0; i < n; i++) p[i] = x[i]; }
+/* The first n lanes of x, 0 <= n <= VF_LANES, and `rest` in the others. */
+VF_FN vf vf_firstn(vf x, int n, float rest) { for (int i = n; i < VF_LANES; i++) x[i] = rest; return x; }
 VF_FN vf vf_add(vf a, vf b) { return a + b; }
 VF_FN vf vf_sub(vf a, vf b) { return a - b; }
 VF_FN vf vf_mul(vf a, vf b) { return a * b; }

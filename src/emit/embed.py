@@ -1,0 +1,22 @@
+"""Writes text files, one after the other, as a C string: embed.py OUT NAME FILE..."""
+
+import sys
+
+
+def quote(line: str) -> str:
+    escaped = line.replace("\\", "\\\\").replace('"', '\\"').replace("?", "\\?")
+    return f'  "{escaped}\\n"\n'
+
+
+def main() -> None:
+    out, name, *files = sys.argv[1:]
+    with open(out, "w", encoding="utf-8") as f:
+        f.write(f"/* Made by embed.py. */\nstatic const char {name}[] =\n")
+        for path in files:
+            with open(path, encoding="utf-8") as src:
+                f.writelines(quote(line.rstrip("\n")) for line in src)
+        f.write(";\n")
+
+
+if __name__ == "__main__":
+    main()
