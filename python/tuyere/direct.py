@@ -226,7 +226,7 @@ class _Engine:
         if self.options.release_weights:
             from .release import releasing
 
-            entry.call = releasing(entry.call, record, roles, lambda: tensors)
+            entry.call = releasing(entry.call, record, roles)
         return entry
 
 

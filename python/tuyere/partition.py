@@ -266,7 +266,8 @@ class _Cutter:
                 operators[op_name(node.target)] = operators.get(op_name(node.target), 0) + 1
         with self.record.stage("compile"):
             program = imp.graph.compile(layout, self.options.no_compiler, self.options.dump, _zig())
-        self.record.segments.append(Segment(program, operators))
+        place = {node: i for i, node in enumerate(self.placeholders)}
+        self.record.segments.append(Segment(program, operators, [place.get(node) for node in args]))
         return program, args, outs
 
     # ---- the callable ----
@@ -289,6 +290,7 @@ class _Cutter:
                 needed.add(self._base(result))
                 for view in self.tails.get(result, (None, ()))[1]:
                     needed.update(source for source in view.all_input_nodes[1:])
+        needed_at_end = set(needed)
         kept = []
         for item in reversed(items):
             if isinstance(item, tuple):
@@ -298,6 +300,8 @@ class _Cutter:
             else:
                 continue
             kept.append(item)
+        outside = {source for item in kept if not isinstance(item, tuple) for source in item.all_input_nodes} | needed_at_end
+        self.record.read_by_torch = {i for i, node in enumerate(self.placeholders) if node in outside}
         writer = _Writer(self.placeholders, self.constants)
         last: dict[fx.Node, int] = {}
         kept.reverse()

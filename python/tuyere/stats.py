@@ -14,6 +14,7 @@ class Segment:
 
     program: Any
     operators: dict[str, int]
+    arguments: list[int | None]  # which argument of the graph each of the program's is; None: computed on the way
 
 
 @dataclasses.dataclass
@@ -27,6 +28,7 @@ class Record:
     notes: list[str] = dataclasses.field(default_factory=list)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by stage
     code: str = ""
+    read_by_torch: set[int] = dataclasses.field(default_factory=set)  # arguments of the graph that PyTorch's part reads
 
     @contextlib.contextmanager
     def stage(self, name: str):

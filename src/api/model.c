@@ -9,6 +9,7 @@
 #include "emit/emit.h"
 #include "ops/ops.h"
 #include "pass/pass.h"
+#include "rt/pool.h"
 #include "sched/sched.h"
 
 typedef struct ty_stage { const char *name; double seconds; int nodes; } ty_stage;
@@ -106,7 +107,7 @@ static void compile_loops(ty_ctx *ctx, ty_model *m, const ty_options *o) {
     k[j] = (ty_cache_kernel){ sym[j], text[j].p };
     j++;
   }
-  ty_cache_opts opts = { .header = ty_emit_prelude(), .abi = TY_ABI_VERSION, .isa = ty_cpu_get()->isa, .zig = o->python };
+  ty_cache_opts opts = { .header = ty_emit_prelude(), .abi = TY_ABI_VERSION, .isa = ty_cpu_get()->isa, .zig = o->python, .jobs = ty_pool_default_threads() };
   if (!st) st = ty_cache_build(ctx, &opts, n, k, m->entries);
   if (!st) {
     m->nentries = n;

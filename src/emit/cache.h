@@ -1,7 +1,7 @@
 /* cache.h: emitted kernels as shared objects on disk, named by content: found, or compiled in parallel, and loaded. */
 #ifndef TY_CACHE_H
 #define TY_CACHE_H
-#include "../base/base.h"
+#include "base/base.h"
 
 /* A kernel: the exported function's name and its C text. Kernels share files, so every name at file scope must be the
  * kernel's own (put a hash of the content into it). Equal kernels may come several times. */
@@ -12,7 +12,7 @@ typedef struct ty_cache_opts {
   int abi;                  /* TY_ABI_VERSION */
   ty_isa isa;               /* level to compile for */
   const char *const *extra; /* more compiler flags, NULL-terminated, or NULL */
-  const char *zig;          /* the ziglang package's program, or NULL (ty_cc_find) */
+  const char *zig;          /* the ziglang package's program or its Python, or NULL (ty_cc_find) */
   int jobs;                 /* compilers at once; <= 0: the affinity mask's cores */
 } ty_cache_opts;
 

@@ -136,7 +136,10 @@ ty_status ty_cc_find(ty_ctx *ctx, const char *zig, ty_cc *out) {
   else if (!zig_of_python(path, sizeof path))
     return ty_fail(ctx, TY_COMPILER, "no C compiler found: set TUYERE_CC, or install gcc or clang, or pip install ziglang");
   out->zig = true;
-  return cc_word(out, path, strlen(path)) && cc_word(out, "cc", 2) ? TY_OK : ty_fail(ctx, TY_COMPILER, "path of zig is too long");
+  const char *base = strrchr(path, '/');
+  bool ok = cc_word(out, path, strlen(path));
+  if (!strncmp(base ? base + 1 : path, "python", 6)) ok = ok && cc_word(out, "-m", 2) && cc_word(out, "ziglang", 7);
+  return ok && cc_word(out, "cc", 2) ? TY_OK : ty_fail(ctx, TY_COMPILER, "path of zig is too long");
 }
 
 /* "gcc (Debian 12.2.0-14) 12.2.0", "Debian clang version 19.1.7 (..)", "clang version 22.1.8", "cc (GCC) 13.2.0". */

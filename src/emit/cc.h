@@ -1,7 +1,7 @@
 /* cc.h: the C compiler driver: finds a compiler, says what it is, and runs it on emitted files without a shell. */
 #ifndef TY_CC_H
 #define TY_CC_H
-#include "../base/base.h"
+#include "base/base.h"
 
 enum { TY_CC_ARGS = 24, TY_CC_TEXT = 4096 };
 
@@ -19,8 +19,8 @@ typedef struct ty_cc_id {
 } ty_cc_id;
 
 /* Looks for a compiler: TUYERE_CC (may hold arguments; "none": do without), then cc, clang, gcc on the PATH, then
- * `zig` (a path to the ziglang package's program, which the Python door knows; may be NULL), then the ziglang package
- * of python3 on the PATH. Runs nothing but, at last, python3. TY_COMPILER with the reason when there is none. */
+ * `zig` (the ziglang package's program, or a Python that has the package: the Python door knows; may be NULL), then the
+ * ziglang package of python3 on the PATH. Runs nothing but, at last, python3. TY_COMPILER with the reason when there is none. */
 ty_status ty_cc_find(ty_ctx *, const char *zig, ty_cc *out);
 
 /* Runs `--version`, once a process for the same command. TY_COMPILER when that fails. */

@@ -10,6 +10,8 @@ def quote(line: str) -> str:
 
 def main() -> None:
     out, name, *files = sys.argv[1:]
+    if not out.endswith("_text.h") or not name.isidentifier():
+        sys.exit("usage: embed.py OUT_text.h NAME FILE...")
     with open(out, "w", encoding="utf-8") as f:
         f.write(f"/* Made by embed.py. */\nstatic const char {name}[] =\n")
         for path in files:

@@ -1,7 +1,7 @@
 /* proc.h: child processes with their output captured and a time limit, several at once, without a shell. */
 #ifndef TY_PROC_H
 #define TY_PROC_H
-#include "../base/base.h"
+#include "base/base.h"
 
 #include <sys/types.h>
 

@@ -87,6 +87,7 @@ struct ty_node {
   int nargs; ty_arg *args;
   int nouts; ty_value **outs;
   const char *loc;      /* where it came from ("model.py:88 encoder.layer.0"), may be NULL */
+  const char *from;     /* short name of the ATen operator that it was lowered from ("gelu"), may be NULL; for names in profiles */
   ty_node *prev, *next; /* topological order */
   int scratch;
 };

@@ -90,8 +90,8 @@ TY_PW(isfinite, TY_PR_BOOL, "bif", 0) {
   if (!ty_dtype_is_float(p->dt)) return ty_o_num(p->g, TY_bool, 1);
   return TY_B(lt, TY_U(abs, p->x[0]), TY_K(INFINITY));
 }
-TY_PW(isposinf, TY_PR_BOOL, "f", 0) { return TY_B(eq, p->x[0], TY_K(INFINITY)); }
-TY_PW(isneginf, TY_PR_BOOL, "f", 0) { return TY_B(eq, p->x[0], TY_K(-INFINITY)); }
+TY_PW(isposinf, TY_PR_BOOL, "bif", 0) { return ty_dtype_is_float(p->dt) ? TY_B(eq, p->x[0], TY_K(INFINITY)) : ty_o_num(p->g, TY_bool, 0); }
+TY_PW(isneginf, TY_PR_BOOL, "bif", 0) { return ty_dtype_is_float(p->dt) ? TY_B(eq, p->x[0], TY_K(-INFINITY)) : ty_o_num(p->g, TY_bool, 0); }
 TY_PW(deg2rad, TY_PR_FLOAT, "bif", 0) { return TY_B(mul, p->x[0], TY_K(M_PI / 180)); }
 TY_PW(rad2deg, TY_PR_FLOAT, "bif", 0) { return TY_B(mul, p->x[0], TY_K(180 / M_PI)); }
 TY_PW(sinc, TY_PR_FLOAT, "bif", 0) {

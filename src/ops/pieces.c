@@ -1,6 +1,8 @@
 /* pieces.c: tensors taken to pieces, joined and repeated: split, chunk, unbind, cat, stack, pad, flip, roll, repeat, scatter of slices. */
 #include "ops/family.h"
 
+#include <string.h>
+
 /* ---- split, split_with_sizes, chunk, unbind: each piece is a slice. param: which ---- */
 enum { SPLIT, SIZES, CHUNK, UNBIND };
 enum { MAX_PIECES = 4096 };
@@ -169,7 +171,7 @@ static ty_status pad_args(ty_graph *g, const ty_node *n, const ty_dim **pad, int
   ty_value *x = ty_o_val(n, 0);
   int cnt;
   const char *mode = ty_o_param(n) ? ty_o_str(n, 2) : NULL;
-  if (mode && mode[0] != 'c') return ty_fail(g->ctx, TY_UNSUPPORTED, "pad mode %s", mode);
+  if (mode && strcmp(mode, "constant")) return ty_fail(g->ctx, TY_UNSUPPORTED, "pad mode %s", mode);
   *pad = ty_o_ints(n, 1, &cnt);
   *pairs = cnt / 2;
   if (cnt % 2 || *pairs > x->rank) return ty_fail(g->ctx, TY_INVALID, "pad: wrong number of pads");

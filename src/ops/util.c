@@ -120,7 +120,7 @@ ty_status ty_o_view_shape(ty_graph *g, const ty_value *x, int n, const ty_dim *w
   if (ty_dim_is_const(g, top, &a) && ty_dim_is_const(g, rest, &b) && (b == 0 || a % b))
     return ty_fail(g->ctx, TY_INVALID, "shape is invalid for the number of elements");
   out[hole] = ty_dim_div(g, top, rest);
-  return TY_OK;
+  return ty_o_same(g, ty_dim_mul(g, out[hole], rest), top, "dividing for the -1 of a view");
 }
 
 /* ---- Results ---- */

@@ -133,6 +133,7 @@ static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
     return ty_c_reshape(g, ty_c_matmul(g, ty_c_reshape(g, x, 2, flat), w), o->rank, o->shape);
   }
   if (n->op != TY_OP_linear) return NULL;
+  ty_node *before = n->prev;
   bool vec = x->rank == 1, packs = w->id < nc && c[w->id] && x->dtype == TY_f32;
   ty_dim row[2] = { ty_dim_const(g, 1), x->shape[x->rank - 1] };
   if (vec) x = ty_c_reshape(g, x, 2, row);
@@ -143,6 +144,7 @@ static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
   }
   r = ty_c_reshape(g, r, o->rank, o->shape);
   if (n->args[2].kind == TY_ARG_VALUE) r = ty_c_prim(g, TY_P_add, r, n->args[2].value, NULL);
+  for (ty_node *k = before ? before->next : g->first; k != n; k = k->next) k->from = k->op == TY_OP_pack ? NULL : "linear";
   return r;
 }
 

@@ -2,7 +2,7 @@
 #define _GNU_SOURCE 1
 #include "pool.h"
 
-#include "../base/base.h"
+#include "base/base.h"
 
 #include <linux/futex.h>
 #include <pthread.h>

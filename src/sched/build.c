@@ -130,10 +130,10 @@ static ty_lv gather(ty_b *b, ty_node *n, const ty_dim *idx) {
     ty_value *iv = n->args[1].values[i];
     ty_sc_broadcast_map(b->s, iv, n->outs[0]->rank, idx, at);
     ty_lv r = gen(b, iv, at);
-    if (r.dim >= 0) { addr = ty_dim_add(b->g, addr, ty_dim_mul(b->g, r.dim, st[i])); continue; }
+    if (r.dim >= 0 && ty_dim_known_lt(b->g, ty_dim_const(b->g, -1), r.dim) && ty_dim_known_lt(b->g, r.dim, x->shape[i])) { addr = ty_dim_add(b->g, addr, ty_dim_mul(b->g, r.dim, st[i])); continue; }
     ty_lnode ck = node0(TY_L_CHECK, TY_i64);
-    ck.a = r.node;
-    if (!b->collect && iv->dtype != TY_i64) { ty_lnode c = node0(TY_L_CAST, TY_i64); c.a = r.node; ck.a = add(b, c); }
+    ck.a = as_node(b, r);
+    if (!b->collect && iv->dtype != TY_i64) { ty_lnode c = node0(TY_L_CAST, TY_i64); c.a = ck.a; ck.a = add(b, c); }
     ck.b = dim_node(b, x->shape[i]);
     int k = prim2(b, TY_P_mul, TY_i64, add(b, ck), dim_node(b, st[i]));
     if (b->collect) continue;
@@ -171,7 +171,11 @@ static int constant(ty_b *b, ty_dtype t, const ty_arg *a) {
 }
 
 static void note_fused(ty_b *b, const ty_node *n) {
-  if (!b->collect) ty_str_add(&b->out->fused, "%s%s", b->out->fused.n ? " " : "", strrchr(ty_op_get(n->op)->name, '.') + 1);
+  if (b->collect) return;
+  const char *name = n->from ? n->from : strrchr(ty_op_get(n->op)->name, '.') + 1, *t = b->out->fused.p;
+  size_t len = strlen(name), have = b->out->fused.n;
+  if (have >= len && !strcmp(t + have - len, name) && (have == len || t[have - len - 1] == ' ')) return; /* as the one before */
+  ty_str_add(&b->out->fused, "%s%s", have ? " " : "", name);
 }
 
 static ty_lv compute(ty_b *b, ty_node *n, const ty_dim *idx) {
@@ -188,15 +192,22 @@ static ty_lv compute(ty_b *b, ty_node *n, const ty_dim *idx) {
     return (ty_lv){ -1, idx[d] };
   }
   if (n->op == TY_OP_dimval) return (ty_lv){ -1, n->args[0].i };
-  note_fused(b, n);
-  if (n->op == TY_OP_index) return gather(b, n, idx);
-  if (n->op == TY_OP_gemm || n->op == TY_OP_matmul) return (ty_lv){ add(b, node0(TY_L_ACC, TY_f32)), -1 };
+  if (n->op == TY_OP_index) {
+    ty_lv lv = gather(b, n, idx);
+    note_fused(b, n);
+    return lv;
+  }
+  if (n->op == TY_OP_gemm || n->op == TY_OP_matmul) {
+    note_fused(b, n);
+    return (ty_lv){ add(b, node0(TY_L_ACC, TY_f32)), -1 };
+  }
   if (n->op == TY_OP_reduce) {
     static const char *const kinds[] = { "sum", "prod", "max", "min", "any", "all", "argmax", "argmin" };
     ty_sc_reduce_map(b->s, b->gr, n, idx, at);
     r.kind = TY_L_REDUCE;
     r.a = as_node(b, gen(b, n->args[0].value, at));
     for (int k = 0; k < 8; k++) if (!strcmp(kinds[k], n->args[1].str)) r.red = (ty_lred)k;
+    note_fused(b, n);
     return (ty_lv){ add(b, r), -1 };
   }
   ty_lv x[3] = { NONE_LV, NONE_LV, NONE_LV };
@@ -212,6 +223,7 @@ static ty_lv compute(ty_b *b, ty_node *n, const ty_dim *idx) {
     r.kind = TY_L_CAST;
     r.a = as_node(b, x[0]);
     if (in->dtype == o->dtype) return (ty_lv){ r.a, -1 };
+    note_fused(b, n);
     return (ty_lv){ add(b, r), -1 };
   }
   ty_prim p = (ty_prim)(n->op - TY_OP_prim_first);
@@ -220,6 +232,7 @@ static ty_lv compute(ty_b *b, ty_node *n, const ty_dim *idx) {
     if (p == TY_P_sub) return (ty_lv){ -1, ty_dim_sub(b->g, x[0].dim, x[1].dim) };
     if (p == TY_P_mul) return (ty_lv){ -1, ty_dim_mul(b->g, x[0].dim, x[1].dim) };
   }
+  note_fused(b, n);
   r.prim = p;
   r.a = as_node(b, x[0]);
   if (nv > 1) r.b = as_node(b, x[1]);

@@ -156,8 +156,15 @@ static bool join_elementwise(ty_sc *s, ty_group *g, ty_node *n, const ty_dim *id
   if (g->mode == TY_G_ROWRED && !depends_on(s, g, o->rank, idx, TY_VAR_COL)) return true; /* once a row */
   ty_dim dom = ty_dim_const(s->g, 1);
   for (int i = 0; i < g->nvars; i++) dom = ty_dim_mul(s->g, dom, g->ext[i]);
-  /* broadcast inside the group: computing it again for each row costs more than reading it, unless it is next to nothing */
-  return ty_dim_hint(s->g, ty_dim_product(s->g, o->rank, o->shape)) * 2 > ty_dim_hint(s->g, dom);
+  /* Broadcast along the trailing dims only: once a row. Broadcast otherwise: computing it again for each row costs more than
+   * reading it. */
+  int64_t cols = 1, have = ty_dim_hint(s->g, ty_dim_product(s->g, o->rank, o->shape)), all = ty_dim_hint(s->g, dom);
+  for (int k = g->nvars - 1; k >= 0 && g->mode == TY_G_PLAIN && !g->anchor; k--) {
+    for (int d = 0; d < o->rank; d++)
+      if (ty_dim_depends(s->g, idx[d], g->var[k])) k = 0;
+    if (k > 0 || !o->rank) cols *= ty_dim_hint(s->g, g->ext[k]);
+  }
+  return have * cols * 2 > all;
 }
 
 static bool inline_at(ty_sc *s, ty_node *n, int gi, const ty_dim *idx) {

@@ -1,9 +1,12 @@
 """What the diff tests share: compiling through both doors and comparing with eager."""
 
+import collections
+
 import torch
 from torch.utils import _pytree as pytree
 
 import tuyere
+from tuyere import stats
 
 
 def through_dynamo(model, *args, **kwargs):
@@ -13,7 +16,7 @@ def through_dynamo(model, *args, **kwargs):
 
 def through_compile(model, *args, **kwargs):
     """The model through ``tuyere.compile``."""
-    return tuyere.compile(model, *args, **kwargs)
+    return tuyere.compile(model, *args, example_kwargs=kwargs)
 
 
 DOORS = (through_dynamo, through_compile)
@@ -23,8 +26,8 @@ def clone(tree):
     """Nested inputs with their tensors copied, strides kept, so that mutations can be compared."""
 
     def copy(tensor):
-        fresh = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
-        return fresh.copy_(tensor)
+        fresh = torch.empty(0, dtype=tensor.dtype)
+        return fresh.set_(tensor.untyped_storage().clone(), tensor.storage_offset(), tensor.shape, tensor.stride())
 
     return pytree.tree_map_only(torch.Tensor, copy, tree)
 
@@ -55,6 +58,19 @@ def check(model, *args, door=through_dynamo, **kwargs):
     return compiled
 
 
+def native_and_fallbacks(records) -> tuple[collections.Counter, dict[str, str]]:
+    """From what ``tuyere.stats.recording`` collected: how often each operator runs natively, and why others do not."""
+    native, reasons = collections.Counter(), {}
+    for record in records:
+        for segment in record.segments:
+            native.update(segment.operators)
+        reasons.update({operator: reason for operator, reason, _ in record.fallbacks})
+    return native, reasons
+
+
 def fallbacks(function, *args, **kwargs) -> dict[str, str]:
-    """Operators of the function that run in PyTorch, with the reasons that explain gives."""
-    return tuyere.explain(function, *args, **kwargs).fallbacks
+    """Operators of the function that run in PyTorch, with the reasons."""
+    with stats.recording() as records:
+        tuyere.compile(function, *args, example_kwargs=kwargs)
+    assert any(record.segments for record in records), [record.notes for record in records]
+    return native_and_fallbacks(records)[1]

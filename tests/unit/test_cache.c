@@ -525,6 +525,8 @@ static void test_compilers(void) {
   CHECK_HAS(ty_ctx_error(ctx), "pip install ziglang");
   put(path_of("zig"), "#!/bin/sh\n", 0700);
   CHECK(!ty_cc_find(ctx, path_of("zig"), &cc) && cc.zig && cc.nargs == 2);
+  put(path_of("python3.11"), "#!/bin/sh\n", 0700);
+  CHECK(!ty_cc_find(ctx, path_of("python3.11"), &cc) && cc.zig && cc.nargs == 4 && !strcmp(cc.text + cc.arg[2], "ziglang"));
   setenv("PATH", old, 1);
   free(old);
 }

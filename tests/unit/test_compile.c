@@ -72,7 +72,7 @@ static void encoder(ty_dim b, ty_dim s) {
 
 /* Attention written out, a column mean, concatenation, a gather, index arithmetic. */
 static void pieces(ty_dim b, ty_dim s) {
-  ty_value *q = in(TY_ROLE_INPUT, TY_f32, 4, b, C(2), s, C(8)), *table = in(TY_ROLE_PARAM, TY_f32, 2, C(50), C(16));
+  ty_value *q = in(TY_ROLE_INPUT, TY_f32, 4, b, C(2), s, C(8)), *table = in(TY_ROLE_PARAM, TY_f32, 2, C(140), C(16));
   ty_value *kt = op("aten.transpose.int", 3, (ty_arg[]){ V(q), I(2), I(3) });
   ty_value *sc = op("aten.matmul.default", 2, (ty_arg[]){ V(q), V(kt) });
   sc = op("aten.mul.Tensor", 2, (ty_arg[]){ V(sc), ty_arg_float(0.25) });

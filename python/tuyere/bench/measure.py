@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from typing import Callable
+from collections.abc import Callable
 
 from . import models
 from .runners import OURS, PEERS, Runner, RunnerError, versions

@@ -7,7 +7,7 @@ Weights are random with a fixed seed, but for MiniLM, whose real weights a packa
 import dataclasses
 import importlib.util
 import pathlib
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 import transformers

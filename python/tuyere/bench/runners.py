@@ -14,7 +14,8 @@ import pathlib
 import tempfile
 import time
 import traceback
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
@@ -112,7 +113,7 @@ def _tuyere(example):
 def _tuyere_direct(example):
     import tuyere
 
-    return dataclasses.replace(example, model=tuyere.compile(example.model, *example.args, **example.kwargs))
+    return dataclasses.replace(example, model=tuyere.compile(example.model, *example.args, example_kwargs=example.kwargs))
 
 
 RUNNERS = {
@@ -185,8 +186,7 @@ class _Server:
         if self.runner in OURS:
             import tuyere
 
-            if hasattr(tuyere, "last_compile_seconds"):
-                seconds["inside_s"] = tuyere.last_compile_seconds()
+            seconds["inside_s"] = tuyere.last_compile_seconds()
         self.call()
         start = time.perf_counter()
         self.call()

@@ -1,5 +1,7 @@
 /* program.c: Program: made from a compiled model; what it shows of itself. The call is in run.c. */
 #include "program.h"
+#include <structmember.h>
+#include <stddef.h>
 #include <string.h>
 
 static ext_size size_of(const ty_graph *g, ty_dim d) {
@@ -95,10 +97,12 @@ PyObject *ext_program_new(ext_state *st, ty_ctx *ctx, ty_model *model, PyObject 
 static void program_free(PyObject *self) {
   ext_program *p = (ext_program *)self;
   PyTypeObject *type = Py_TYPE(self);
+  if (p->weakrefs) PyObject_ClearWeakRefs(self);
   ext_frames_free(p);
   for (int i = 0; p->in && i < p->nin; i++) {
     ty_free(p->in[i].sizes); ty_free(p->in[i].strides); ty_free(p->in[i].fixed_sizes); ty_free(p->in[i].fixed_strides);
     Py_XDECREF(p->in[i].copy);
+    Py_XDECREF(p->in[i].released);
   }
   for (int i = 0; p->out && i < p->nout; i++) Py_XDECREF(p->out[i].empty_args);
   ty_free(p->in); ty_free(p->ints); ty_free(p->out); ty_free(p->bound);
@@ -165,16 +169,24 @@ static PyObject *program_folded(PyObject *self, PyObject *u) { /* argument posit
   }
   return r;
 }
-static PyObject *program_release(PyObject *self, PyObject *u) { /* from now on folded parameters are not looked at */
-  (void)u;
+/* release({argument position: tensor}): these folded parameters are not read any more; another tensor in their place is an error. */
+static PyObject *program_release(PyObject *self, PyObject *tensors) {
   ext_program *p = (ext_program *)self;
+  if (!PyDict_Check(tensors)) { PyErr_SetString(PyExc_TypeError, "release(dict)"); return NULL; }
   if (!p->ran) { PyErr_SetString(PyExc_RuntimeError, "tuyere: weights can be released after the first run only"); return NULL; }
   for (int i = 0; i < p->nin; i++) {
-    if (!p->in[i].param || !ty_program_input_folded(p->program, i)) continue;
-    p->in[i].skip = true;
-    Py_CLEAR(p->in[i].copy);
+    ext_input *in = &p->in[i];
+    if (!in->param || in->released || !ty_program_input_folded(p->program, i)) continue;
+    PyObject *key = PyLong_FromLong(in->arg);
+    PyObject *tensor = key ? PyDict_GetItemWithError(tensors, key) : NULL;
+    Py_XDECREF(key);
+    if (!tensor && PyErr_Occurred()) return NULL;
+    if (!tensor) continue;
+    Py_INCREF(tensor);
+    in->released = tensor;
+    Py_CLEAR(in->copy);
+    p->released = true;
   }
-  p->released = true;
   Py_RETURN_NONE;
 }
 static PyObject *program_counts(PyObject *self, PyObject *u) {
@@ -192,11 +204,12 @@ static PyMethodDef methods[] = {
   { "profile", program_profile, METH_O, "profile(on): clears and starts, or stops" },
   { "stats", program_stats, METH_NOARGS, "a dict a step" },
   { "folded", program_folded, METH_NOARGS, "positions of arguments that are read by folded steps only" },
-  { "release", program_release, METH_NOARGS, "stop looking at folded parameters" },
+  { "release", program_release, METH_O, "release({argument: tensor}): stop reading these folded parameters" },
   { "counts", program_counts, METH_NOARGS, "calls and folds so far" },
   { NULL, NULL, 0, NULL },
 };
-static PyType_Slot slots[] = { { Py_tp_dealloc, program_free }, { Py_tp_methods, methods }, { Py_tp_doc, "A compiled graph." }, { 0, NULL } };
+static PyMemberDef members[] = { { "__weaklistoffset__", T_PYSSIZET, offsetof(ext_program, weakrefs), READONLY, NULL }, { NULL, 0, 0, 0, NULL } };
+static PyType_Slot slots[] = { { Py_tp_dealloc, program_free }, { Py_tp_methods, methods }, { Py_tp_members, members }, { Py_tp_doc, "A compiled graph." }, { 0, NULL } };
 static PyType_Spec spec = { "tuyere._ext.Program", sizeof(ext_program), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots };
 
 bool ext_program_types(PyObject *module, ext_state *st) {

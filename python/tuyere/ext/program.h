@@ -10,7 +10,7 @@ typedef struct ext_input {
   const char *name;      /* owned by the model's graph, or "" */
   bool param, fixed;     /* fixed: every size and stride is a constant */
   bool late;             /* a size or stride must wait until all symbols are bound */
-  bool skip;             /* released: not read any more */
+  PyObject *released;    /* the tensor whose memory was freed after folding: not read any more, but must stay the one */
   ty_dtype dtype;
   int rank;
   ext_size *sizes, *strides; /* strides NULL: contiguous */
@@ -35,6 +35,7 @@ typedef struct ext_frame {
 
 typedef struct ext_program {
   PyObject_HEAD
+  PyObject *weakrefs;
   ext_state *st;
   ty_ctx *ctx;
   ty_model *model;

@@ -141,7 +141,7 @@ static bool bind_symbols(ext_program *p, ext_frame *f, PyObject *const *args) {
   }
   for (int i = 0; i < p->nin; i++) {
     ext_input *in = &p->in[i];
-    if (in->fixed || in->skip) continue;
+    if (in->fixed || in->released) continue;
     ext_tensor t;
     if (!ext_tensor_read(p->st, args[in->arg], &t, in->name)) return false;
     if (t.rank != in->rank) return mismatch(p, in, &t);
@@ -206,7 +206,7 @@ static bool mark_changed(ext_program *p, ext_frame *f) {
   memset(f->changed, 0, ((size_t)p->nin / 64 + 1) * sizeof *f->changed);
   for (int i = 0; i < p->nin; i++) {
     const ext_input *in = &p->in[i];
-    if (!in->param || in->skip || (in->seen && in->seen_data == f->inputs[i] && in->seen_version == f->versions[i] && f->versions[i] >= 0)) continue;
+    if (!in->param || in->released || (in->seen && in->seen_data == f->inputs[i] && in->seen_version == f->versions[i] && f->versions[i] >= 0)) continue;
     f->changed[i / 64] |= (uint64_t)1 << (i % 64);
     any = true;
   }
@@ -227,7 +227,11 @@ PyObject *ext_program_run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
   if ((p->nsyms || p->nints) && !bind_symbols(p, f, args)) goto fail;
   for (int i = 0; i < p->nin; i++) {
     const ext_input *in = &p->in[i];
-    if (in->skip) continue;
+    if (in->released) {
+      if (args[in->arg] == in->released) continue;
+      PyErr_Format(PyExc_RuntimeError, "tuyere: parameter '%s' was replaced after the weights were released (release_weights); compile the model again", in->name);
+      goto fail;
+    }
     if (!read_input(p, f, i, args[in->arg])) goto fail;
     if (in->param) f->versions[i] = ext_tensor_version(p->st, args[in->arg]);
   }
@@ -243,7 +247,7 @@ PyObject *ext_program_run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     pthread_rwlock_unlock(&p->lock);
     pthread_rwlock_wrlock(&p->lock);
     folded = mark_changed(p, f);
-    stale = folded && p->released;
+    stale = folded && p->ran && p->released;
     run.changed = folded ? f->changed : NULL;
   }
   if (!stale) s = ty_program_run(p->program, f->ctx, &run);
@@ -253,7 +257,7 @@ PyObject *ext_program_run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
 
   p->calls++;
   p->folds += folded;
-  if (stale) { PyErr_SetString(PyExc_RuntimeError, "tuyere: a parameter changed after its weights were released (options={\"release_weights\": True}); compile the model again"); goto fail; }
+  if (stale) { PyErr_SetString(PyExc_RuntimeError, "tuyere: a parameter changed after the weights were released (release_weights); compile the model again"); goto fail; }
   if (s != TY_OK) { ext_raise(p->st, s, ty_ctx_error(f->ctx)); goto fail; }
   frame_give(p, f);
   return outputs;
