@@ -76,7 +76,7 @@ typedef float v4 __attribute__((vector_size(16)));
   a += b + c + d + e + f + g + h + i + j + k + l; \
   sink = a[0];
 #ifdef __x86_64__
-__attribute__((target("avx512f,fma,prefer-vector-width=512"))) static void peak_avx512(void) { PEAK_BODY(v16) }
+__attribute__((target("avx512f,fma"))) static void peak_avx512(void) { PEAK_BODY(v16) }
 __attribute__((target("avx2,fma"))) static void peak_avx2(void) { PEAK_BODY(v8) }
 #endif
 static void peak_portable(void) { PEAK_BODY(v4) }
@@ -99,7 +99,7 @@ static size_t read_at, read_bytes;
   s0 += s1 + s2 + s3; \
   sink = s0[0];
 #ifdef __x86_64__
-__attribute__((target("avx512f,prefer-vector-width=512"))) static void read_avx512(const char *p, const char *end) { READ_BODY(v16) }
+__attribute__((target("avx512f"))) static void read_avx512(const char *p, const char *end) { READ_BODY(v16) }
 #endif
 static void read_portable(const char *p, const char *end) { READ_BODY(v4) }
 static void read_job(int tid) {

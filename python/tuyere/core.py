@@ -29,16 +29,17 @@ def warn_once(text: str) -> None:
         warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
-def build(fn, fakes, roles, options, record: stats.Record, eager):
+def build(fn, fakes, roles, options, record: stats.Record, eager, names=None):
     """A callable over flat arguments for fn, or `eager` itself when PyTorch should run it.
 
     fn: Dynamo's graph, or any function over flat arguments that returns a flat tuple. fakes: its arguments, fake.
-    roles: "param" or "input", one each. eager: fn as PyTorch runs it.
+    roles: "param" or "input", one each. eager: fn as PyTorch runs it. names: of the arguments, for messages.
+    A call raises Unsupported or Mismatch when an argument is no plain dense tensor, or not of the compiled kind.
     """
     try:
-        call = _build(fn, fakes, roles, options, record)
+        return _build(fn, fakes, roles, options, record, names)
     except Exception as e:  # never a crash: the reason is kept
-        if options.strict:
+        if options.strict and not isinstance(e, _ext.Unsupported):
             raise
         reason = str(e) if isinstance(e, _ext.Unsupported) else f"{type(e).__name__}: {e}"
         record.notes.append(f"the graph runs in PyTorch: {reason}")
@@ -47,10 +48,9 @@ def build(fn, fakes, roles, options, record: stats.Record, eager):
         return eager
     finally:
         stats.publish(record)
-    return guarded(call, eager)
 
 
-def _build(fn, fakes, roles, options, record):
+def _build(fn, fakes, roles, options, record, names):
     for fake in fakes:
         if isinstance(fake, (torch.SymFloat, torch.SymBool)):
             raise _ext.Unsupported(f"an argument of type {type(fake).__name__}")
@@ -63,7 +63,7 @@ def _build(fn, fakes, roles, options, record):
                 raise
             record.notes.append(f"AOTAutograd traces the graph, since plain tracing failed: {type(e).__name__}: {e}")
     if clean:
-        return partition.compile_graph(flat, _by_placeholder(flat, roles), options, record)
+        return partition.compile_graph(flat, _by_placeholder(flat, roles), _by_placeholder(flat, names or ()), options, record)
     if flat is not None:
         record.notes.append("something is changed in place or under a mode: AOTAutograd makes the graph functional")
     inside = 0.0
@@ -73,13 +73,15 @@ def _build(fn, fakes, roles, options, record):
         start = time.perf_counter()
         placeholders = [node for node in aten.graph.nodes if node.op == "placeholder"]
         kinds = roles if len(roles) == len(placeholders) else ["input"] * len(placeholders)
-        call = partition.compile_graph(aten, _by_placeholder(aten, kinds), options, record, keep_aliases=False)
+        called = _by_placeholder(aten, names if names and len(names) == len(placeholders) else ())
+        call = partition.compile_graph(aten, _by_placeholder(aten, kinds), called, options, record, keep_aliases=False)
         inside = time.perf_counter() - start
         return call
 
     with record.stage("trace"):
         call = trace.functionalised(fn if isinstance(fn, fx.GraphModule) else flat, fakes, compile_inner)
     record.seconds["trace"] -= inside
+    record.wrapped = True
     return call
 
 

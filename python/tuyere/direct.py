@@ -36,7 +36,7 @@ def compile(model, *args, dynamic=None, mode=None, options=None, example_kwargs=
 class _Entry:
     """One capture of the model."""
 
-    __slots__ = ("call", "constants", "guard", "modules", "out_spec", "record", "sources", "unflatten")
+    __slots__ = ("call", "constants", "guard", "modules", "record", "roles", "sources", "unflatten")
 
 
 class _Engine:
@@ -77,13 +77,25 @@ class _Engine:
         entry = self._capture(args, kwargs, flat, key)
         if entry is None:
             return self.model(*args, **kwargs)
-        out = _ext.gather(entry.sources, entry.modules, entry.call, flat)
-        return entry.unflatten(out)
+        return entry.unflatten(self._first(entry, flat))
 
     def prepare(self, args, kwargs):
+        """Compiles for these arguments, and packs the weights by a first run."""
         flat, key = self._flatten(args, kwargs)
-        if not (torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in flat)):
-            self._capture(args, kwargs, flat, key)
+        if torch.is_grad_enabled() and any(x.requires_grad for x in flat):
+            return
+        with torch.no_grad():
+            entry = self._capture(args, kwargs, flat, key)
+            if entry is not None and not entry.record.wrapped:  # a wrapped one may change its inputs
+                self._first(entry, flat)
+
+    def _first(self, entry, flat):
+        out = _ext.gather(entry.sources, entry.modules, entry.call, flat)
+        if self.options.release_weights and not entry.record.wrapped:
+            from .release import release
+
+            release(entry.record, entry.roles, [held[name] for held, name in entry.sources])
+        return out
 
     def _flatten(self, args, kwargs):
         """The tensors of a call, and a key of all else: structure, numbers, strings."""
@@ -133,6 +145,8 @@ class _Engine:
                     raise
                 core.warn_once(f"tuyere: the model runs in PyTorch: it could not be captured: {type(e).__name__}: {_first_line(e)}")
                 self.records.append(stats.Record("direct", notes=[f"not captured: {type(e).__name__}: {e}"]))
+                entry = None
+            if entry is None:
                 self.eager_keys.add(key)
                 return None
             entries.insert(0, entry)
@@ -153,7 +167,7 @@ class _Engine:
                 if len(old[0]) == len(shape):
                     dims |= {d for d in range(len(shape)) if old[0][d] != shape[d]}
             return [set(dims) for dims in changed]
-        names = _names(self.module.forward if self.module is not None else self.model, args, kwargs)
+        names = _names(self._called(), args, kwargs)
         dims = []
         for name, (index, value) in names.items():
             chosen = self.dynamic.get(name, self.dynamic.get(index, ()))
@@ -164,6 +178,9 @@ class _Engine:
         if unknown:
             raise ValueError(f"tuyere: dynamic names no argument: {unknown}; arguments: {list(names)}")
         return dims
+
+    def _called(self):
+        return self.module.forward if self.module is not None else self.model
 
     def _trace(self, args, kwargs, flat, dims):
         from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
@@ -214,19 +231,15 @@ class _Engine:
         roles = ["input" if t.is_inference() else "param" for t in tensors] + ["input"] * len(flat)
         context = torch._guards.TracingContext(mode)
         with torch._guards.tracing(context), mode, _capturing():
-            entry.call = core.build(fn, fakes, roles, self.options, record, eager)
+            entry.call = core.build(fn, fakes, roles, self.options, record, eager, names + _leaf_names(self._called(), args, kwargs))
         self.records.append(record)
         if entry.call is eager:
-            raise _ext.Unsupported("; ".join(record.notes))
+            return None
         if not out:
             raise RuntimeError("the model was not traced")
-        entry.out_spec = out["spec"]
         entry.unflatten = _unflattener(out["spec"], out["n"], out["constants"])
         entry.guard = _guard(env, fakes[len(tensors) :]) if env is not None else None
-        if self.options.release_weights:
-            from .release import releasing
-
-            entry.call = releasing(entry.call, record, roles)
+        entry.roles = roles
         return entry
 
 
@@ -348,6 +361,16 @@ def _names(fn, args, kwargs) -> dict:
         names[positional[i] if i < len(positional) else f"args[{i}]"] = (i, arg)
     for name, arg in kwargs.items():
         names[name] = (None, arg)
+    return names
+
+
+def _leaf_names(fn, args, kwargs) -> list[str]:
+    """A name for each tensor of a call: "batch['x']"."""
+    names = []
+    for name, (_, value) in _names(fn, args, kwargs).items():
+        for path, leaf in pytree.tree_flatten_with_path(value)[0]:
+            if isinstance(leaf, torch.Tensor):
+                names.append(name + pytree.keystr(path))
     return names
 
 

@@ -33,11 +33,15 @@ def backend(gm: torch.fx.GraphModule, example_inputs, *, options=None, mode=None
         return eager
     roles = [role(node, example) for node, example in zip(placeholders, example_inputs)]
     call = core.build(gm, fakes, roles, parsed, record, eager)
-    if parsed.release_weights and call is not eager:
-        from .release import releasing
+    if call is not eager and parsed.release_weights:
+        # Now, before Dynamo makes its guards: they then expect the released parameters.
+        from .release import release
 
-        return releasing(call, record, roles)
-    return call
+        values = [example.node.hint if isinstance(example, torch.SymInt) else example for example in example_inputs]
+        if record.segments and not record.wrapped:
+            call(*values)
+            release(record, roles, values)
+    return call if call is eager else core.guarded(call, eager)
 
 
 def needs_grad(gm, examples) -> bool:

@@ -125,10 +125,13 @@ def explain(model, *args, **kwargs) -> Explanation:
         return Explanation([graph_of(record) for record in engine.records], [], _parameters(model))
     original = getattr(model, "_orig_mod", getattr(model, "_torchdynamo_orig_callable", model))
     breaks: list[str] = []
-    with stats.recording() as records, _break_reasons(breaks):
+    with stats.recording() as records:
         from .dynamo import backend
 
         def explaining(gm, example_inputs, **options):
+            why = getattr(gm, "compile_subgraph_reason", None)
+            if why is not None and why.graph_break:
+                breaks.append(_break_text(why))
             return backend(gm, example_inputs, **options)
 
         with torch.no_grad():
@@ -140,18 +143,8 @@ def _parameters(model) -> int:
     return sum(p.numel() for p in model.parameters()) if isinstance(model, torch.nn.Module) else 0
 
 
-class _break_reasons:
-    """Collects why Dynamo breaks graphs while the block runs."""
-
-    def __init__(self, into):
-        self.into = into
-
-    def __enter__(self):
-        from torch._dynamo.utils import counters
-
-        self.counters = counters["graph_break"]
-        self.before = collections.Counter(self.counters)
-
-    def __exit__(self, *exc):
-        new = collections.Counter(self.counters) - self.before
-        self.into += [reason if n == 1 else f"{reason} (x{n})" for reason, n in new.items()]
+def _break_text(why) -> str:
+    """Dynamo's reason for ending a graph, and where."""
+    reason = str(why.reason).strip().splitlines()[0]
+    stack = getattr(why, "user_stack", None)
+    return f"{reason} ({stack[-1].filename.rpartition('/')[2]}:{stack[-1].lineno})" if stack else reason

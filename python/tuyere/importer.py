@@ -5,6 +5,7 @@ import operator
 import sympy
 import torch
 from torch.fx import Node
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.utils._sympy import functions as sf
 
 from . import _ext, table
@@ -101,7 +102,7 @@ class Importer:
 
     # ---- values ----
 
-    def input(self, node: Node, role: str = "input") -> None:
+    def input(self, node: Node, role: str = "input", name: str | None = None) -> None:
         """A tensor that is handed in at each call."""
         value = node.meta["val"]
         why = refusal(value)
@@ -109,7 +110,7 @@ class Importer:
             raise _ext.Unsupported(why)
         shape = [self.dim(size) for size in value.shape]
         strides = None if value.is_contiguous() else [self.dim(stride) for stride in value.stride()]
-        self.vals[node] = self.graph.input(role, value.dtype, shape, strides, node.name)
+        self.vals[node] = self.graph.input(role, value.dtype, shape, strides, name or node.name)
         self.inputs.append(node)
 
     def input_contiguous(self, node: Node) -> None:
@@ -120,8 +121,9 @@ class Importer:
 
     def literal(self, node: Node, value: torch.Tensor) -> None:
         """A small constant tensor: its bytes go into the program."""
-        value = value.detach().cpu().contiguous()
-        data = bytes(value.reshape(-1).view(torch.uint8).numpy()) if value.numel() else b""
+        with unset_fake_temporarily():
+            value = value.detach().cpu().contiguous()
+            data = bytes(value.reshape(-1).view(torch.uint8).numpy()) if value.numel() else b""
         self.vals[node] = self.graph.literal(value.dtype, tuple(value.shape), data)
 
     def node(self, node: Node) -> None:

@@ -28,18 +28,18 @@ def short_name(node: fx.Node) -> str:
     return getattr(node.target, "__name__", str(node.target))
 
 
-def compile_graph(gm: fx.GraphModule, roles: dict, options, record: Record, keep_aliases: bool = True):
+def compile_graph(gm: fx.GraphModule, roles: dict, names: dict, options, record: Record, keep_aliases: bool = True):
     """A callable over the graph's flat arguments that returns a tuple, and the programs in it.
 
-    `roles`: "param" or "input" by placeholder. `keep_aliases`: outputs that share memory in PyTorch do so here.
+    `roles`: "param" or "input" by placeholder; `names`: what to call it in messages. `keep_aliases`: outputs that share memory in PyTorch do so here.
     Raises Unsupported when nothing of the graph is worth a program.
     """
-    return _Cutter(gm, roles, options, record, keep_aliases).run()
+    return _Cutter(gm, roles, names, options, record, keep_aliases).run()
 
 
 class _Cutter:
-    def __init__(self, gm, roles, options, record, keep_aliases):
-        self.gm, self.roles, self.options, self.record = gm, roles, options, record
+    def __init__(self, gm, roles, names, options, record, keep_aliases):
+        self.gm, self.roles, self.names, self.options, self.record = gm, roles, names, options, record
         gm.graph.eliminate_dead_code()
         self.nodes = list(gm.graph.nodes)
         self.placeholders = [node for node in self.nodes if node.op == "placeholder"]
@@ -90,7 +90,7 @@ class _Cutter:
         if value is not None and is_tensor(value) and not isinstance(value, torch.nn.Parameter) and value.numel() * value.element_size() <= _LITERAL_BYTES:
             imp.literal(node, value)
         else:
-            imp.input(node, "param" if node in self.constants else self.roles.get(node, "input"))
+            imp.input(node, "param" if node in self.constants else self.roles.get(node, "input"), self.names.get(node, node.name))
 
     def _probe(self) -> Importer:
         """Builds the whole graph; notes the nodes that are declined. When none is, the result is the program's graph."""
@@ -362,9 +362,8 @@ class _Writer:
         return self.names.setdefault(node, f"v{len(self.names)}")
 
     def node(self, node, first=None):
-        args = [self._arg(arg) for arg in node.args]
-        if first:
-            args[0] = first
+        args = [first] if first else []
+        args += [self._arg(arg) for arg in node.args[len(args) :]]
         args += [f"{key}={self._arg(value)}" for key, value in node.kwargs.items()]
         text = f"{self._bind(short_name(node) + '_', node.target)}({', '.join(args)})"
         if first:

@@ -28,6 +28,7 @@ class Record:
     notes: list[str] = dataclasses.field(default_factory=list)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by stage
     code: str = ""
+    wrapped: bool = False  # AOTAutograd's wrapper stands around the call
     read_by_torch: set[int] = dataclasses.field(default_factory=set)  # arguments of the graph that PyTorch's part reads
 
     @contextlib.contextmanager

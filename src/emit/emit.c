@@ -6,6 +6,7 @@
 enum {
   SUM_BLOCK = 2048, /* columns summed apart, so that float error does not grow with the length */
   ARG_BLOCK = 512,  /* columns whose values are kept for finding the index */
+  LANES = 16,       /* columns of a pass's masked last turn, see TY_TAIL */
   RED_BLOCK = 256,  /* columns whose accumulators stay in the nearest cache while the red loop runs */
 };
 
@@ -59,6 +60,15 @@ static bool folds(const emitter *e, int i, int p) { /* a reduction over the colu
   const ty_lnode *n = &e->l->nodes.p[i];
   return n->kind == TY_L_REDUCE && n->level == TY_LV_ROW && n->phase == p;
 }
+/* Does pass p end with one masked turn of LANES columns? Compilers leave what is over after whole vectors to scalar code, which
+ * is slow for exp and for reductions. Not where values are kept for argmax, nor where calls make the loop scalar anyway. */
+static bool has_tail(const emitter *e, int p) {
+  for (int i = 0; i < e->l->nodes.n; i++) {
+    const ty_lnode *n = &e->l->nodes.p[i];
+    if (in_pass(e, i, p) && ((n->kind == TY_L_REDUCE && is_arg(n)) || emit_calls(e, i))) return false;
+  }
+  return true;
+}
 static bool checks(const emitter *e, int p) {
   for (int i = 0; i < e->l->nodes.n; i++)
     if (e->l->nodes.p[i].kind == TY_L_CHECK && in_pass(e, i, p)) return true;
@@ -81,18 +91,20 @@ static void fold_clause(const emitter *e, int i) {
   if (is_limit(n) || is_arg(n)) ty_str_add(e->out, " reduction(|:q%d)", i);
 }
 
-static void fold_step(emitter *e, int i) {
+/* masked: columns from ce on are padding. */
+static void fold_step(emitter *e, int i, bool masked) {
   const ty_lnode *n = &e->l->nodes.p[i];
   const emit_name v = emit_value(e, n->a);
+  const char *in = masked ? "c < ce ? " : "", *zero = masked ? " : 0" : "", *one = masked ? " : 1" : "";
   switch (n->red) {
-  case TY_RED_SUM: emit_line(e, "s%d += (%s)%s;", i, acc_type(e, n), v.s); return;
-  case TY_RED_PROD: emit_line(e, "s%d *= (%s)%s;", i, acc_type(e, n), v.s); return;
-  case TY_RED_ANY: emit_line(e, "s%d |= %s;", i, v.s); return;
-  case TY_RED_ALL: emit_line(e, "s%d &= %s;", i, v.s); return;
+  case TY_RED_SUM: emit_line(e, "s%d += %s(%s)%s%s;", i, in, acc_type(e, n), v.s, zero); return;
+  case TY_RED_PROD: emit_line(e, "s%d *= %s(%s)%s%s;", i, in, acc_type(e, n), v.s, one); return;
+  case TY_RED_ANY: emit_line(e, "s%d |= %s%s%s;", i, in, v.s, zero); return;
+  case TY_RED_ALL: emit_line(e, "s%d &= %s%s%s;", i, in, v.s, one); return;
   default:
     if (is_arg(n)) emit_line(e, "x%d[c - cb] = %s;", i, v.s);
-    emit_line(e, "s%d = %s %s s%d ? %s : s%d;", i, v.s, compare(n), i, v.s, i);
-    emit_line(e, "q%d |= %s != %s;", i, v.s, v.s);
+    emit_line(e, "s%d = %s(%s %s s%d) ? %s : s%d;", i, masked ? "(c < ce) & " : "", v.s, compare(n), i, v.s, i);
+    emit_line(e, "q%d |= %s(%s != %s);", i, masked ? "(c < ce) & " : "", v.s, v.s);
   }
 }
 
@@ -139,7 +151,7 @@ static void fold_column(emitter *e, int i) {
 }
 
 /* The loop over columns [from, to) of pass p. */
-static void column_loop(emitter *e, int p, const char *from, const char *to) {
+static void column_loop(emitter *e, int p, const char *from, const char *to, bool masked) {
   const ty_lnode *n = e->l->nodes.p;
   const bool bad = checks(e, p);
   if (bad) emit_line(e, "int bad = 0;");
@@ -153,14 +165,14 @@ static void column_loop(emitter *e, int p, const char *from, const char *to) {
   for (int i = 0; i < e->l->nodes.n; i++) {
     if (!in_pass(e, i, p)) continue;
     if (n[i].kind == TY_L_REDUCE) {
-      if (n[i].level == TY_LV_ROW) fold_step(e, i);
+      if (n[i].level == TY_LV_ROW) fold_step(e, i, masked);
       else if (n[i].phase == p) fold_column(e, i);
       else emit_line(e, "const %s v%d = (%s)a%d[c - cb];", emit_type(n[i].dtype), i, emit_type(n[i].dtype), i);
-    } else if (n[i].kind == TY_L_STORE) emit_store(e, i);
+    } else if (n[i].kind == TY_L_STORE) emit_store(e, i, masked);
     else if (emit_inline(&n[i])) continue;
     else if (n[i].spill && n[i].phase != p) emit_line(e, "const %s v%d = s%d[c];", emit_type(n[i].dtype), i, i);
     else {
-      emit_node(e, i, true);
+      emit_node(e, i, masked ? EMIT_TAIL : EMIT_LOOP);
       if (n[i].spill) emit_line(e, "s%d[c] = v%d;", i, i);
     }
   }
@@ -174,7 +186,7 @@ static void singles(emitter *e, ty_llevel level, bool uniform, int p) {
   for (int i = 0; i < e->l->nodes.n; i++)
     if (n[i].level == level && n[i].uniform == uniform && n[i].phase == p && n[i].kind != TY_L_REDUCE && n[i].kind != TY_L_STORE &&
         !emit_inline(&n[i]))
-      emit_node(e, i, false);
+      emit_node(e, i, EMIT_SINGLE);
 }
 
 /* One pass over the columns of a row, with its reductions over them. */
@@ -199,9 +211,19 @@ static void row_pass(emitter *e, int p) {
     e->indent++;
     emit_line(e, "const ty_i64 ce = c1 - cb < %d ? c1 : cb + %d;", block, block);
   } else emit_line(e, "{"), e->indent++;
+  const bool tail = has_tail(e, p);
+  if (tail && !block) emit_line(e, "const ty_i64 cb = c0, ce = c1;");
   for (int i = 0; i < e->l->nodes.n; i++)
     if (folds(e, i, p)) fold_begin(e, i);
-  column_loop(e, p, block ? "cb" : "c0", block ? "ce" : "c1");
+  if (tail) {
+    emit_line(e, "const ty_i64 cm = cb + ((ce - cb) & ~%dLL);", LANES - 1);
+    column_loop(e, p, "cb", "cm", false);
+    emit_line(e, "if (cm < ce) {");
+    e->indent++;
+    column_loop(e, p, "cm", "TY_TAIL(cm, ce)", true);
+    e->indent--;
+    emit_line(e, "}");
+  } else column_loop(e, p, block ? "cb" : "c0", block ? "ce" : "c1", false);
   for (int i = 0; i < e->l->nodes.n; i++)
     if (folds(e, i, p)) fold_end(e, i);
   e->indent--;
@@ -234,15 +256,15 @@ static void red_passes(emitter *e) {
   e->indent++;
   singles(e, TY_LV_RED, false, 0);
   for (int i = 0; i < e->l->nodes.n; i++)
-    if (n[i].kind == TY_L_STORE && n[i].level == TY_LV_RED) emit_line(e, "if (cb == c0)"), emit_store(e, i);
-  if (has_pass(e, 0)) column_loop(e, 0, "cb", "ce");
+    if (n[i].kind == TY_L_STORE && n[i].level == TY_LV_RED) emit_line(e, "if (cb == c0)"), emit_store(e, i, false);
+  if (has_pass(e, 0)) column_loop(e, 0, "cb", "ce", false);
   e->indent--;
   emit_line(e, "}");
   for (int p = 1; p < e->l->nphases; p++) {
     if (!has_pass(e, p)) continue;
     emit_line(e, "{");
     e->indent++;
-    column_loop(e, p, "cb", "ce");
+    column_loop(e, p, "cb", "ce", false);
     e->indent--;
     emit_line(e, "}");
   }
@@ -306,7 +328,7 @@ void ty_emit_loop(const ty_loop *l, const char *fn_name, ty_str *out) {
   }
   if (l->red_par >= 0) red_passes(e);
   for (int i = 0; i < l->nodes.n; i++)
-    if (l->nodes.p[i].kind == TY_L_STORE && l->nodes.p[i].level == TY_LV_ROW) emit_store(e, i);
+    if (l->nodes.p[i].kind == TY_L_STORE && l->nodes.p[i].level == TY_LV_ROW) emit_store(e, i, false);
   for (int v = last; v >= 0; v--) {
     if (v > 0) emit_line(e, "if (++i%d == n%d) {", v, l->row_par[v]), e->indent++, emit_line(e, "i%d = 0;", v);
     else emit_line(e, "i0++;");

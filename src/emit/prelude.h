@@ -5,6 +5,13 @@
 #define TY_PRELUDE_H
 #define TY_F static inline __attribute__((always_inline, unused))
 
+/* Where a column loop's last, partial turn [cm, ce) ends: with masked loads and stores, after one whole vector of 16. */
+#ifdef __AVX512BW__
+#define TY_TAIL(cm, ce) ((cm) + 16)
+#else
+#define TY_TAIL(cm, ce) (ce)
+#endif
+
 /* ---- Bits ---- */
 TY_F ty_i32 ty_bits_f32(float a) { ty_i32 r; __builtin_memcpy(&r, &a, 4); return r; }
 TY_F float ty_float_i32(ty_i32 a) { float r; __builtin_memcpy(&r, &a, 4); return r; }

@@ -131,7 +131,7 @@ static void load(const emitter *e, const ty_lnode *n, ty_str *out) {
   ty_str_free(&at);
 }
 
-void emit_node(emitter *e, int i, bool in_loop) {
+void emit_node(emitter *e, int i, emit_where where) {
   const ty_lnode *n = &e->l->nodes.p[i], *p = e->l->nodes.p;
   emit_name op[3] = {{""}, {""}, {""}};
   if (n->a >= 0) op[0] = emit_value(e, n->a);
@@ -139,12 +139,13 @@ void emit_node(emitter *e, int i, bool in_loop) {
   if (n->c >= 0) op[2] = emit_value(e, n->c);
   if (n->kind == TY_L_CHECK) {
     emit_line(e, "const int ok%d = (%s >= 0) & (%s < %s);", i, op[0].s, op[0].s, op[1].s);
-    if (in_loop) emit_line(e, "bad |= !ok%d;", i);
+    if (where != EMIT_SINGLE) emit_line(e, "bad |= %s!ok%d;", where == EMIT_TAIL ? "(c < ce) & " : "", i);
     else emit_line(e, "if (!ok%d) *k->fault = 1;", i);
     emit_line(e, "const ty_i64 v%d = ok%d ? %s : 0;", i, i, op[0].s);
     return;
   }
-  ty_str_add(e->out, "%*sconst %s v%d = ", e->indent * 2, "", emit_type(n->dtype), i);
+  const bool masked = where == EMIT_TAIL && (n->kind == TY_L_LOAD || n->kind == TY_L_ACC);
+  ty_str_add(e->out, "%*sconst %s v%d = %s", e->indent * 2, "", emit_type(n->dtype), i, masked ? "c < ce ? " : "");
   if (n->kind == TY_L_PRIM) {
     const ty_dtype d = p[n->prim == TY_P_sel ? n->b : n->a].dtype;
     const ty_prim_info *info = &ty_prims[n->prim];
@@ -152,14 +153,23 @@ void emit_node(emitter *e, int i, bool in_loop) {
   } else if (n->kind == TY_L_CAST) cast(e->out, p[n->a].dtype, n->dtype, op[0].s);
   else if (n->kind == TY_L_LOAD) load(e, n, e->out);
   else ty_str_add(e->out, "acc[c - c0]");
-  ty_str_add(e->out, ";\n");
+  ty_str_add(e->out, masked ? " : 0;\n" : ";\n");
 }
 
-void emit_store(emitter *e, int i) {
+bool emit_calls(const emitter *e, int i) {
+  const ty_lnode *n = &e->l->nodes.p[i];
+  if (n->kind != TY_L_PRIM || n->prim == TY_P_sel) return false;
+  const ty_dtype d = e->l->nodes.p[n->a].dtype;
+  const bool division = n->prim == TY_P_floordiv || n->prim == TY_P_rem || n->prim == TY_P_fmod || n->prim == TY_P_pow || n->prim == TY_P_atan2;
+  if (!ty_dtype_is_float(d)) return division || n->prim == TY_P_truncdiv;
+  return division || (n->prim >= (d == TY_f64 ? TY_P_exp : TY_P_tan) && n->prim <= (d == TY_f64 ? TY_P_erfc : TY_P_atanh));
+}
+
+void emit_store(emitter *e, int i, bool masked) {
   const ty_lnode *n = &e->l->nodes.p[i];
   const ty_dtype from = e->l->nodes.p[n->d].dtype;
   const emit_name v = emit_value(e, n->d);
-  ty_str_add(e->out, "%*s", e->indent * 2, "");
+  ty_str_add(e->out, "%*s%s", e->indent * 2, "", masked ? "if (c < ce) " : "");
   address(e, n, e->out);
   ty_str_add(e->out, " = ");
   if (n->mem == TY_f16 || n->mem == TY_bf16) {

@@ -362,3 +362,5 @@ void ty_dim_print(const ty_graph *g, ty_dim d, ty_str *out) {
     if (!one) print_product(g, p.t[i].p, mag == 1 && !neg, out);
   }
 }
+int ty_dim_count(const ty_graph *g) { return g->dims->recs.n; }
+ty_dim ty_dim_of_sym(const ty_graph *g, int sym) { return g->dims->sym_dims.p[sym]; }

@@ -1,4 +1,4 @@
-/* graph.h: the graph: values, nodes and symbolic dims; builder, verifier, text printer and parser. The waist of the compiler. */
+/* graph.h: the graph: values, nodes and symbolic dims, and their builder. The waist of the compiler. */
 #ifndef TY_GRAPH_H
 #define TY_GRAPH_H
 #include "base/base.h"
@@ -6,14 +6,16 @@
 /* ---- Dims -------------------------------------------------------------------------------------------------------
  * An integer expression over symbols, hash-consed in its graph: equal handles mean equal normal forms. Normal form is a
  * sum of monomials (coefficient times sorted atoms); atoms are symbols and div, mod, min, max of normal forms.
- * Sizes, strides and (in sched) index maps over loop variables are all dims. div and mod floor, as in Python. */
+ * Sizes, strides and (in sched) index maps over loop variables are all dims. div and mod floor, as in Python.
+ * A negative handle is a dim that could not be made (no memory, 64-bit overflow, grown too large: the context has the
+ * reason). Operations hand it on, and no value or argument is made from it, so that callers check once, at the end. */
 typedef int32_t ty_dim;
 typedef struct ty_graph ty_graph;
 typedef enum ty_dim_op { TY_DIM_CONST, TY_DIM_SYM, TY_DIM_ADD, TY_DIM_MUL, TY_DIM_DIV, TY_DIM_MOD, TY_DIM_MIN, TY_DIM_MAX } ty_dim_op;
 typedef struct ty_dim_expr {
   ty_dim_op op;
   int64_t value;  /* CONST: the value; SYM: index into the graph's symbols */
-  ty_dim a, b;    /* operands of the binary ops; ADD and MUL are left-leaning in canonical order, a constant factor stands first */
+  ty_dim a, b;    /* operands of the binary ops; ADD is left-leaning in canonical order; MUL is (constant, product) or a left-leaning product of atoms */
   int64_t lo, hi; /* proven range, inclusive */
 } ty_dim_expr;
 typedef struct ty_sym {
@@ -24,7 +26,7 @@ typedef struct ty_sym {
 } ty_sym;
 
 ty_dim ty_dim_const(ty_graph *, int64_t);
-ty_dim ty_dim_symbol(ty_graph *, const char *name, int64_t lo, int64_t hi, int64_t hint); /* the same name gives the same symbol */
+ty_dim ty_dim_symbol(ty_graph *, const char *name, int64_t lo, int64_t hi, int64_t hint); /* the same name gives the same symbol, whose range stays the first one; the name is an identifier */
 ty_dim ty_dim_loopvar(ty_graph *, const char *name, ty_dim extent);                       /* always a new symbol */
 ty_dim ty_dim_add(ty_graph *, ty_dim, ty_dim);
 ty_dim ty_dim_sub(ty_graph *, ty_dim, ty_dim);
@@ -36,6 +38,8 @@ ty_dim ty_dim_max(ty_graph *, ty_dim, ty_dim);
 const ty_dim_expr *ty_dim_get(const ty_graph *, ty_dim); /* pointer is valid until the next dim is made */
 const ty_sym *ty_dim_sym(const ty_graph *, int sym);
 int ty_dim_nsyms(const ty_graph *);
+int ty_dim_count(const ty_graph *); /* handles are 0 to this less 1 */
+ty_dim ty_dim_of_sym(const ty_graph *, int sym);
 bool ty_dim_is_const(const ty_graph *, ty_dim, int64_t *value); /* value may be NULL */
 bool ty_dim_is(const ty_graph *, ty_dim, int64_t value);
 bool ty_dim_known_eq(ty_graph *, ty_dim, ty_dim); /* provably equal for all values of the symbols */
@@ -137,10 +141,4 @@ static inline ty_arg ty_arg_str(const char *s) { return (ty_arg){ .kind = TY_ARG
 ty_arg ty_arg_ints(ty_graph *, int n, const ty_dim *);            /* copied into the arena */
 ty_arg ty_arg_values(ty_graph *, int n, ty_value *const *);       /* copied into the arena */
 
-/* Verifier: SSA order, arity and kinds against ops.def, shapes in range; an internal error names the node. */
-ty_status ty_graph_verify(ty_graph *);
-/* Text: one line a node, parses back to the same graph (literals print their bytes up to 64 elements, else as a hash,
- * and then the text does not parse back; golden tests use small ones). */
-void ty_graph_print(const ty_graph *, ty_str *out);
-ty_status ty_graph_parse(ty_ctx *, const char *text, ty_graph **out); /* TY_INVALID with line and column */
 #endif

@@ -11,7 +11,8 @@ typedef struct sdpa {
   ty_value *q, *k, *v, *mask;
   bool causal;
   double scale;
-  int rank, qg;                       /* qg: the query's heads may be a multiple of the key's */
+  bool grouped; /* the query's heads may be a multiple of the key's */
+  int rank;
   ty_dim batch[TY_MAX_RANK], s, t, e; /* batch: leading dims of the result (the query's heads last); lengths of query and key; value size */
 } sdpa;
 
@@ -22,7 +23,7 @@ static ty_status sdpa_of(ty_graph *g, const ty_node *n, sdpa *a) {
   a->q = ty_o_val(n, 0), a->k = ty_o_val(n, 1), a->v = ty_o_val(n, 2);
   a->mask = ty_o_val(n, w == FLASH ? 5 : 3);
   a->causal = ty_o_bool(n, w == FLASH ? 4 : 5);
-  a->qg = w == PLAIN ? ty_o_bool(n, 7) : w == MATH ? ty_o_bool(n, 8) : 0;
+  a->grouped = w == PLAIN ? ty_o_bool(n, 7) : w == MATH ? ty_o_bool(n, 8) : false;
   if (ty_o_float(g, n, w == FLASH ? 3 : 4, 0) != 0 || (w == MATH && ty_o_val(n, 6))) return ty_fail(g->ctx, TY_UNSUPPORTED, "attention with dropout");
   r = a->rank = a->q->rank;
   if (r < 2 || a->k->rank != r || a->v->rank != r || (w == FLASH && r != 4)) return ty_fail(g->ctx, r < 2 ? TY_INVALID : TY_UNSUPPORTED, "attention of ranks %d, %d, %d", r, a->k->rank, a->v->rank);
@@ -39,15 +40,17 @@ static ty_status sdpa_of(ty_graph *g, const ty_node *n, sdpa *a) {
   br = r - 2;
   for (int i = 0; i < br; i++) a->batch[i] = a->q->shape[i], kb[i] = a->k->shape[i];
   for (int i = 0; i < br; i++) TY_TRY(ty_o_same(g, a->v->shape[i], kb[i], "batch of key and value"));
-  if (a->qg) {
+  if (a->grouped) {
     if (r < 3 || !ty_dim_is_const(g, a->batch[br - 1], &hq) || !ty_dim_is_const(g, kb[br - 1], &hk)) return ty_fail(g->ctx, TY_UNSUPPORTED, "grouped heads of symbolic number");
     if (hk <= 0 || hq % hk) return ty_fail(g->ctx, TY_INVALID, "the query's heads must be a multiple of the key's");
     kb[br - 1] = a->batch[br - 1];
   }
+  if (br && ty_dim_is(g, kb[br - 1], 1)) a->grouped = true; /* one head for all: no need to expand it */
   TY_TRY(ty_broadcast(g, br, a->batch, br, kb, &r, tmp));
   for (int i = 0; i < br; i++) a->batch[i] = tmp[i];
   if (a->mask) {
     if (a->causal) return ty_fail(g->ctx, TY_INVALID, "explicit attn_mask should not be set when is_causal=True");
+    if (w == MATH && a->mask->dtype == TY_bool) return ty_fail(g->ctx, TY_UNSUPPORTED, "a bool attn_mask, which the math operator adds as 0 and 1");
     if (a->mask->dtype != TY_bool && a->mask->dtype != a->q->dtype) return ty_fail(g->ctx, TY_UNSUPPORTED, "attn_mask of %s", ty_dtypes[a->mask->dtype].torch);
     tmp[br] = a->s, tmp[br + 1] = a->t;
     TY_TRY(ty_broadcast(g, a->mask->rank, a->mask->shape, br + 2, tmp, &r, full));
@@ -135,7 +138,7 @@ ty_status ty_sdpa_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   TY_TRY(sdpa_of(g, n, &a));
   static const int last = 3;
   ty_dtype c = ty_o_compute(a.q->dtype);
-  ty_value *q = four(g, ty_c_cast(g, a.q, c), &a, false), *k = four(g, ty_c_cast(g, a.k, c), &a, a.qg), *v = four(g, ty_c_cast(g, a.v, c), &a, a.qg);
+  ty_value *q = four(g, ty_c_cast(g, a.q, c), &a, false), *k = four(g, ty_c_cast(g, a.k, c), &a, a.grouped), *v = four(g, ty_c_cast(g, a.v, c), &a, a.grouped);
   ty_value *m = a.mask ? mask_four(g, a.mask, &a) : NULL, *w = NULL, *o;
   if (!q || !k || !v || (a.mask && !m)) return ty_o_done(g, rep, NULL);
   if (m && m->dtype != TY_bool) m = ty_c_cast(g, m, c);

@@ -43,7 +43,7 @@ static fit coerce_list(ty_graph *g, const ty_schema_arg *s, const ty_arg *in, ty
   static const ty_arg_kind want[] = {[TY_T_TENSORS] = TY_ARG_VALUES, [TY_T_INTS] = TY_ARG_INTS, [TY_T_FLOATS] = TY_ARG_FLOATS, [TY_T_BOOLS] = TY_ARG_BOOLS};
   if (is_list(in->kind) && in->n == 0) { /* an empty list has no kind of its own */
     out->kind = want[s->type];
-    return list_copy(g, out, 1, NULL) ? FITS : OOM;
+    return list_copy(g, out, 1, "") ? FITS : OOM;
   }
   switch (s->type) {
   case TY_T_TENSORS:
@@ -217,7 +217,10 @@ ty_status ty_build(ty_graph *g, const char *op_name, int nargs, const ty_arg *ar
   const ty_schema *s;
   bool retry = false;
   ty_status st = bind(g, op, nargs, args, names, bound, &s, &retry);
-  if (st != TY_OK && retry && (op = scalar_overload(op_name)) >= 0) st = bind(g, op, nargs, args, names, bound, &s, &retry);
+  if (st != TY_OK && retry && (op = scalar_overload(op_name)) >= 0) {
+    ty_ctx_clear(g->ctx);
+    st = bind(g, op, nargs, args, names, bound, &s, &retry);
+  }
   TY_TRY(st);
   TY_TRY(place(g, op, s, bound, loc, &n));
   if (out) *out = n;

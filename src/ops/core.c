@@ -15,7 +15,7 @@ static ty_status out(ty_graph *g, ty_node *n, ty_dtype dt, int rank, const ty_di
   return ty_node_out(g, n, dt, rank, shape) ? TY_OK : g->arena.failed ? TY_NOMEM : TY_INVALID;
 }
 
-static bool ratio(const ty_graph *g, ty_dim a, ty_dim b) { return ty_dim_is_const(g, a, NULL) && ty_dim_is_const(g, b, NULL); }
+static bool both_const(const ty_graph *g, ty_dim a, ty_dim b) { return ty_dim_is_const(g, a, NULL) && ty_dim_is_const(g, b, NULL); }
 
 /* Two sizes that must be equal: TY_INVALID when they are not for sure, TY_UNSUPPORTED when it cannot be proven. */
 static ty_status same(ty_graph *g, ty_dim a, ty_dim b, const char *what) {
@@ -26,7 +26,7 @@ static ty_status same(ty_graph *g, ty_dim a, ty_dim b, const char *what) {
   ty_dim_print(g, a, &s);
   ty_str_add(&s, " and ");
   ty_dim_print(g, b, &s);
-  bool sure = ratio(g, a, b);
+  bool sure = both_const(g, a, b);
   ty_status st = s.failed ? ty_fail(g->ctx, TY_NOMEM, "out of memory")
                           : ty_fail(g->ctx, sure ? TY_INVALID : TY_UNSUPPORTED, "%s %s", s.p, sure ? "differ" : "are not known to be equal");
   ty_str_free(&s);
@@ -108,7 +108,7 @@ ty_status ty_core_full_infer(ty_graph *g, ty_node *n) {
 }
 
 ty_status ty_core_iota_infer(ty_graph *g, ty_node *n) {
-  int d;
+  int d = 0;
   TY_TRY(axis(g, n->args[1].i, n->args[0].n, &d));
   return out(g, n, TY_i64, n->args[0].n, n->args[0].ints);
 }
@@ -127,7 +127,7 @@ ty_status ty_core_permute_infer(ty_graph *g, ty_node *n) {
   bool seen[TY_MAX_RANK] = {0};
   if (n->args[1].n != x->rank) return ty_fail(g->ctx, TY_INVALID, "perm has %d entries for rank %d", n->args[1].n, x->rank);
   for (int i = 0; i < x->rank; i++) {
-    int d;
+    int d = 0;
     TY_TRY(axis(g, n->args[1].ints[i], x->rank, &d));
     if (seen[d]) return ty_fail(g->ctx, TY_INVALID, "perm names dim %d twice", d);
     seen[d] = true;
@@ -147,7 +147,7 @@ ty_status ty_core_expand_infer(ty_graph *g, ty_node *n) {
 
 ty_status ty_core_slice_infer(ty_graph *g, ty_node *n) {
   ty_value *x = n->args[0].value;
-  int d;
+  int d = 0;
   int64_t step, start, len, size, last;
   ty_dim shape[TY_MAX_RANK];
   TY_TRY(axis(g, n->args[1].i, x->rank, &d));
@@ -187,7 +187,7 @@ ty_status ty_core_reduce_infer(ty_graph *g, ty_node *n) {
   if (k == 8) return ty_fail(g->ctx, TY_INVALID, "no reduction is called \"%.40s\"", kind);
   if (k >= 6 && n->args[2].n != 1) return ty_fail(g->ctx, TY_INVALID, "%s takes one dim", kind);
   for (int i = 0; i < n->args[2].n; i++) {
-    int d;
+    int d = 0;
     TY_TRY(axis(g, n->args[2].ints[i], x->rank, &d));
     if (red[d]) return ty_fail(g->ctx, TY_INVALID, "dim %d is named twice", d);
     red[d] = true;
@@ -202,7 +202,7 @@ ty_status ty_core_cat_infer(ty_graph *g, ty_node *n) {
   ty_arg *xs = &n->args[0];
   if (xs->n < 1) return ty_fail(g->ctx, TY_INVALID, "nothing to join");
   ty_value *x = xs->values[0];
-  int d;
+  int d = 0;
   ty_dim shape[TY_MAX_RANK];
   TY_TRY(axis(g, n->args[1].i, x->rank, &d));
   memcpy(shape, x->shape, (size_t)x->rank * sizeof *shape);
@@ -219,7 +219,7 @@ ty_status ty_core_cat_infer(ty_graph *g, ty_node *n) {
 
 ty_status ty_core_scan_infer(ty_graph *g, ty_node *n) {
   ty_value *x = n->args[0].value;
-  int d;
+  int d = 0;
   if (strcmp(n->args[1].str, "sum") && strcmp(n->args[1].str, "prod"))
     return ty_fail(g->ctx, TY_INVALID, "no scan is called \"%.40s\"", n->args[1].str);
   TY_TRY(axis(g, n->args[2].i, x->rank, &d));
@@ -233,7 +233,7 @@ static ty_status blas_dtype(ty_graph *g, const ty_value *a, const ty_value *b) {
 
 ty_status ty_core_matmul_infer(ty_graph *g, ty_node *n) {
   ty_value *a = n->args[0].value, *b = n->args[1].value;
-  int r;
+  int r = 0;
   ty_dim shape[TY_MAX_RANK];
   TY_TRY(blas_dtype(g, a, b));
   if (a->rank < 2 || b->rank < 2) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d of a matrix product", a->rank, b->rank);

@@ -19,8 +19,6 @@ ty_status ty_fill_infer(ty_graph *g, ty_node *n) {
   dt = ty_o_dtype(n, ty_o_param(n) >> 8, dt);
   if (self && at == 0) return ty_o_out(g, n, dt, self->rank, self->shape);
   const ty_dim *s = ty_o_ints(n, at, &count);
-  for (int i = 0; i < count; i++)
-    if (ty_dim_get(g, s[i])->hi < 0) return ty_fail(g->ctx, TY_INVALID, "negative size");
   return ty_o_out(g, n, dt, count, s);
 }
 ty_status ty_fill_lower(ty_graph *g, ty_node *n, ty_value **rep) {

@@ -51,4 +51,9 @@ static inline bool ty_op_is_prim(int op) { return op >= TY_OP_prim_first && op <
 ty_status ty_build(ty_graph *, const char *op_name, int nargs, const ty_arg *args, const char *const *names, const char *loc, ty_node **out);
 /* For use inside the compiler (passes, lowerings): op by enum, all arguments in schema order, one output returned. NULL on failure. */
 ty_value *ty_make(ty_graph *, int op, int nargs, const ty_arg *args);
+/* Verifier: SSA order, arity and kinds against ops.def, shapes in range; an internal error names the node. */
+ty_status ty_graph_verify(ty_graph *);
+/* Text: one line a node, parses back to the same graph (literals print their bytes up to 64 elements, else as a hash,
+ * and then the text does not parse back; golden tests use small ones). */
+void ty_graph_print(const ty_graph *, ty_str *out);
 #endif

@@ -7,7 +7,7 @@
 enum { SPLIT, SIZES, CHUNK, UNBIND };
 enum { MAX_PIECES = 4096 };
 
-/* Number of pieces; *each is the common size (the last may be smaller), or -1 where sizes are listed. */
+/* Number of pieces; *each is the common size (the last may be smaller) unless sizes are listed. */
 static ty_status pieces_of(ty_graph *g, const ty_node *n, int *dim, int *count, ty_dim *each) {
   ty_value *x = ty_o_val(n, 0);
   int which = ty_o_param(n), listed;
@@ -16,7 +16,7 @@ static ty_status pieces_of(ty_graph *g, const ty_node *n, int *dim, int *count, 
   TY_TRY(ty_o_dim(g, n, which == UNBIND ? 1 : 2, x->rank, dim));
   ty_dim d = x->shape[*dim];
   bool fixed = ty_dim_is_const(g, d, &total);
-  *each = -1;
+  *each = d;
   if (which == SIZES) {
     const ty_dim *s = ty_o_ints(n, 1, &listed);
     ty_dim sum = ty_dim_const(g, 0);
@@ -64,7 +64,7 @@ static ty_status pieces_of(ty_graph *g, const ty_node *n, int *dim, int *count, 
 }
 static ty_dim piece(ty_graph *g, const ty_node *n, ty_dim total, ty_dim each, int i, ty_dim start) {
   int listed;
-  if (each < 0) return ty_o_ints(n, 1, &listed)[i];
+  if (ty_o_param(n) == SIZES) return ty_o_ints(n, 1, &listed)[i];
   return ty_o_min(g, each, ty_dim_sub(g, total, start));
 }
 ty_status ty_split_infer(ty_graph *g, ty_node *n) {

@@ -13,6 +13,11 @@ static bool keeps(const ty_node *n) { return keep_at(n) && ty_o_bool(n, keep_at(
 
 static ty_status red_dims(ty_graph *g, const ty_node *n, int *cnt, int *dims) {
   ty_value *x = ty_o_val(n, 0);
+  int listed;
+  if (n->op == TY_OP_aten_any_dims || n->op == TY_OP_aten_all_dims) { /* here [] reduces nothing */
+    (void)ty_o_ints(n, dims_at(n), &listed);
+    if (!listed && !ty_o_none(n, dims_at(n))) return *cnt = 0, TY_OK;
+  }
   if (dims_at(n)) return ty_o_dims(g, n, dims_at(n), x->rank, cnt, dims);
   *cnt = x->rank;
   for (int i = 0; i < x->rank; i++) dims[i] = i;

@@ -58,7 +58,7 @@ ty_status ty_o_dims(ty_graph *g, const ty_node *n, int i, int rank, int *count, 
   const ty_dim *list = ty_o_ints(n, i, &cnt);
   for (int k = 0; k < cnt; k++) {
     int64_t v;
-    int d;
+    int d = 0;
     if (!ty_dim_is_const(g, list[k], &v)) return ty_fail(g->ctx, TY_UNSUPPORTED, "argument %d is symbolic", i);
     TY_TRY(ty_o_wrap(g, v, rank, &d));
     if (on[d]) return ty_fail(g->ctx, TY_INVALID, "dim %d appears multiple times", d);
@@ -126,7 +126,11 @@ ty_status ty_o_view_shape(ty_graph *g, const ty_value *x, int n, const ty_dim *w
 /* ---- Results ---- */
 ty_status ty_o_out(ty_graph *g, ty_node *n, ty_dtype dt, int rank, const ty_dim *shape) {
   if (rank > TY_MAX_RANK) return ty_fail(g->ctx, TY_UNSUPPORTED, "rank %d", rank);
-  return ty_node_out(g, n, dt, rank, shape) ? TY_OK : ty_fail(g->ctx, TY_NOMEM, "out of memory");
+  for (int i = 0; i < rank; i++) {
+    if (shape[i] < 0) return g->arena.failed ? TY_NOMEM : TY_UNSUPPORTED; /* the dim left the reason */
+    if (ty_dim_get(g, shape[i])->hi < 0) return ty_fail(g->ctx, TY_INVALID, "size %d of the result is negative", i);
+  }
+  return ty_node_out(g, n, dt, rank, shape) ? TY_OK : g->arena.failed ? TY_NOMEM : TY_INVALID;
 }
 ty_status ty_o_out_like(ty_graph *g, ty_node *n, const ty_value *x) { return ty_o_out(g, n, x->dtype, x->rank, x->shape); }
 

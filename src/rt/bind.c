@@ -47,7 +47,7 @@ static bool plan_arena(const ty_program *p, rt_phase phase, rt_bind *bind) {
       life[item[b] - 1].last = i;
     }
   }
-  ok = ok && rt_plan(n, life, off, &bind->arena);
+  ok = ok && ty_rt_plan(n, life, off, &bind->arena);
   for (int b = 0; ok && b < nb; b++) {
     if (!item[b]) continue;
     bind->off[b] = off[item[b] - 1];
@@ -65,8 +65,11 @@ static bool plan_arena(const ty_program *p, rt_phase phase, rt_bind *bind) {
 enum { READ_ALONE = 1, READ_ALL = 2, WROTE_ALONE = 4, WROTE_ALL = 8 };
 
 static bool same_bytes(const ty_program *p, const rt_bind *bind, ty_pbuf a, ty_pbuf b) {
+  const rt_buf *x = &p->buf.p[a], *y = &p->buf.p[b];
   if (a == b) return true;
-  if (p->buf.p[a].kind != TY_PB_ARENA || p->buf.p[b].kind != TY_PB_ARENA) return false;
+  if (x->kind != y->kind) return false;
+  if (x->kind == TY_PB_INPUT || x->kind == TY_PB_OUTPUT) return x->index == y->index;
+  if (x->kind != TY_PB_ARENA) return false;
   return bind->off[a] < bind->off[b] + (size_t)bind->bytes[b] && bind->off[b] < bind->off[a] + (size_t)bind->bytes[a];
 }
 
@@ -81,7 +84,7 @@ static bool place_barriers(const ty_program *p, rt_bind *bind) {
   int nseen = 0;
   for (int i = 0; i < bind->nbound; i++) {
     rt_bound *b = &bind->bound[i];
-    if (b->skip) continue;
+    if (b->skip || !b->step->nrefs) continue;
     const rt_ref *ref = p->ref.p + b->step->ref0;
     bool alone = b->threads == 1;
     for (int r = 0; r < b->step->nrefs && !b->barrier; r++) {
@@ -119,7 +122,7 @@ static void choose_threads(rt_bind *bind) {
 }
 
 /* ---- making one ---- */
-void rt_bind_free(rt_bind *b) {
+void ty_rt_bind_free(rt_bind *b) {
   if (!b) return;
   ty_arena_free(&b->mem);
   ty_free(b);
@@ -130,8 +133,10 @@ static ty_status buffer_sizes(const ty_program *p, ty_ctx *ctx, rt_phase phase, 
     const rt_buf *b = &p->buf.p[i];
     bind->bytes[i] = -1;
     if (!b->touched[phase]) continue;
-    if (!rt_value(vals, b->bytes, &bind->bytes[i]) || bind->bytes[i] > PTRDIFF_MAX / 4) return ty_fail(ctx, TY_INVALID, "the size of buffer %d '%s' is not a usable number", i, b->name);
-    if (bind->bytes[i] < 0) return ty_fail(ctx, TY_INVALID, "the size of buffer %d '%s' is negative: %lld", i, b->name, (long long)bind->bytes[i]);
+    if (!ty_rt_value(vals, b->bytes, &bind->bytes[i]) || bind->bytes[i] > PTRDIFF_MAX / 4)
+      return ty_fail(ctx, TY_INVALID, "the size of buffer %d '%s' is not a usable number", i, b->name);
+    if (bind->bytes[i] < 0)
+      return ty_fail(ctx, TY_INVALID, "the size of buffer %d '%s' is negative: %lld", i, b->name, (long long)bind->bytes[i]);
   }
   return TY_OK;
 }
@@ -141,7 +146,7 @@ static ty_status bind_fill(ty_program *p, ty_ctx *ctx, rt_phase phase, const rt_
   for (int i = 0; i < bind->nbound; i++) {
     rt_bound *b = &bind->bound[i];
     b->step = &p->step.p[p->part[phase].order.p[i]];
-    TY_TRY(rt_bound_make(p, ctx, vals, bind, b));
+    TY_TRY(ty_rt_bound_make(p, ctx, vals, bind, b));
     if (b->scratch > bind->scratch) bind->scratch = b->scratch;
   }
   if (!plan_arena(p, phase, bind) || !place_barriers(p, bind)) return ty_fail(ctx, TY_NOMEM, "out of memory for the memory plan");
@@ -149,7 +154,7 @@ static ty_status bind_fill(ty_program *p, ty_ctx *ctx, rt_phase phase, const rt_
   return TY_OK;
 }
 
-ty_status rt_bind_make(ty_program *p, ty_ctx *ctx, rt_phase phase, const int64_t *syms, rt_bind **out) {
+ty_status ty_rt_bind_make(ty_program *p, ty_ctx *ctx, rt_phase phase, const int64_t *syms, rt_bind **out) {
   rt_bind *b = ty_alloc(sizeof *b);
   int64_t *v = ty_alloc((size_t)p->expr.n * sizeof *v);
   bool *bad = ty_alloc((size_t)p->expr.n * sizeof *bad);
@@ -170,7 +175,7 @@ ty_status rt_bind_make(ty_program *p, ty_ctx *ctx, rt_phase phase, const int64_t
   ty_free(v);
   ty_free(bad);
   if (st == TY_OK) *out = b;
-  else rt_bind_free(b);
+  else ty_rt_bind_free(b);
   return st;
 }
 
@@ -188,7 +193,7 @@ static void cache_add(ty_program *p, rt_bind *b) {
     for (int i = 1; i < RT_BINDINGS; i++)
       if (p->bind[i]->used < p->bind[at]->used) at = i;
     p->bind[at]->cached = false;
-    if (!p->bind[at]->refs) rt_bind_free(p->bind[at]);
+    if (!p->bind[at]->refs) ty_rt_bind_free(p->bind[at]);
   } else p->nbind++;
   b->id = ++p->next_id;
   b->cached = true;
@@ -216,13 +221,13 @@ static void show(ty_program *p, const rt_bind *b) {
   p->memory.barriers = b->barriers;
 }
 
-ty_status rt_bind_get(ty_program *p, ty_ctx *ctx, const int64_t *syms, rt_bind **out, rt_slot **slot) {
+ty_status ty_rt_bind_get(ty_program *p, ty_ctx *ctx, const int64_t *syms, rt_bind **out, rt_slot **slot) {
   rt_bind *made = NULL;
   pthread_mutex_lock(&p->lock);
   *out = cache_find(p, syms);
   if (!*out) {
     pthread_mutex_unlock(&p->lock);
-    TY_TRY(rt_bind_make(p, ctx, RT_RUN, syms, &made));
+    TY_TRY(ty_rt_bind_make(p, ctx, RT_RUN, syms, &made));
     pthread_mutex_lock(&p->lock);
     *out = cache_find(p, syms); /* another thread may have been faster */
     if (!*out) cache_add(p, *out = made), made = NULL;
@@ -230,14 +235,14 @@ ty_status rt_bind_get(ty_program *p, ty_ctx *ctx, const int64_t *syms, rt_bind *
   *slot = take(p, *out);
   show(p, *out);
   pthread_mutex_unlock(&p->lock);
-  rt_bind_free(made);
+  ty_rt_bind_free(made);
   return TY_OK;
 }
 
-void rt_bind_put(ty_program *p, rt_bind *b, rt_slot *slot) {
+void ty_rt_bind_put(ty_program *p, rt_bind *b, rt_slot *slot) {
   pthread_mutex_lock(&p->lock);
   if (slot) slot->next = p->slots, p->slots = slot;
   bool last = --b->refs == 0 && !b->cached;
   pthread_mutex_unlock(&p->lock);
-  if (last) rt_bind_free(b);
+  if (last) ty_rt_bind_free(b);
 }

@@ -69,8 +69,8 @@ static void spread_deps(ty_program *p, uint64_t *deps) {
   }
 }
 
-/* State outlives all runs, so its place must not depend on their sizes. */
-static ty_status place_state(ty_program *p, ty_ctx *ctx) {
+/* What is folded outlives all runs, so nothing of it may depend on their sizes. */
+static ty_status check_sizes(ty_program *p, ty_ctx *ctx) {
   for (int i = 0; i < p->part[RT_FOLD].order.n; i++) {
     const rt_step *s = &p->step.p[p->part[RT_FOLD].order.p[i]];
     for (int r = s->ref0; r < s->ref0 + s->nrefs; r++) {
@@ -82,7 +82,7 @@ static ty_status place_state(ty_program *p, ty_ctx *ctx) {
   return TY_OK;
 }
 
-ty_status rt_fold_finish(ty_program *p, ty_ctx *ctx) {
+ty_status ty_rt_fold_finish(ty_program *p, ty_ctx *ctx) {
   rt_part *part = &p->part[RT_FOLD];
   int n = part->order.n;
   p->words = (p->ninputs + 63) / 64;
@@ -93,7 +93,7 @@ ty_status rt_fold_finish(ty_program *p, ty_ctx *ctx) {
     p->fold_inputs[in / 64] |= (uint64_t)1 << in % 64;
   }
   if (!n) return TY_OK;
-  TY_TRY(place_state(p, ctx));
+  TY_TRY(check_sizes(p, ctx));
   int *up = ty_alloc((size_t)n * sizeof *up), *number = ty_alloc((size_t)n * sizeof *number);
   uint64_t *deps = ty_alloc((size_t)p->buf.n * (size_t)p->words * 8);
   bool ok = up && number && deps;
@@ -122,14 +122,14 @@ ty_status rt_fold_finish(ty_program *p, ty_ctx *ctx) {
   return ok ? TY_OK : ty_fail(ctx, TY_NOMEM, "out of memory while finishing the program");
 }
 
-bool rt_fold_wanted(const ty_program *p, const ty_run *run) {
+bool ty_rt_fold_wanted(const ty_program *p, const ty_run *run) {
   return !p->folded || (run->changed && sets_meet(run->changed, p->fold_inputs, p->words));
 }
 
 /* The sizes and the place of state, once. */
 static ty_status fold_prepare(ty_program *p, ty_ctx *ctx) {
   if (!p->fold_bind) {
-    TY_TRY(rt_bind_make(p, ctx, RT_FOLD, NULL, &p->fold_bind));
+    TY_TRY(ty_rt_bind_make(p, ctx, RT_FOLD, NULL, &p->fold_bind));
     p->fold_bind->id = UINT64_MAX; /* its slots serve nothing else */
   }
   if (p->state) return TY_OK;
@@ -139,7 +139,8 @@ static ty_status fold_prepare(ty_program *p, ty_ctx *ctx) {
     if (b->kind != TY_PB_STATE || !b->touched[RT_FOLD]) continue;
     b->size = (size_t)p->fold_bind->bytes[i];
     b->state_off = total;
-    if (__builtin_add_overflow(total, rt_up(b->size, RT_ALIGN), &total) || total > PTRDIFF_MAX) return ty_fail(ctx, TY_INVALID, "the folded state is too large");
+    if (__builtin_add_overflow(total, rt_up(b->size, RT_ALIGN), &total) || total > PTRDIFF_MAX)
+      return ty_fail(ctx, TY_INVALID, "the folded state is too large");
   }
   total += RT_ALIGN;
   p->state = ty_pages_alloc(total);
@@ -149,15 +150,15 @@ static ty_status fold_prepare(ty_program *p, ty_ctx *ctx) {
   return TY_OK;
 }
 
-ty_status rt_fold(ty_program *p, ty_ctx *ctx, const ty_run *run) {
+ty_status ty_rt_fold(ty_program *p, ty_ctx *ctx, const ty_run *run) {
   bool all = !p->folded;
   p->folded = false;
   TY_TRY(fold_prepare(p, ctx));
   for (int g = 0; g < p->ngroups; g++) p->chosen[g] = all || sets_meet(run->changed, p->group_deps + (size_t)g * (size_t)p->words, p->words);
-  rt_slot *s = rt_slot_create(p);
+  rt_slot *s = ty_rt_slot_create(p);
   if (!s) return ty_fail(ctx, TY_NOMEM, "out of memory for folding");
-  ty_status st = rt_phase_run(p, ctx, run, RT_FOLD, p->fold_bind, s, p->chosen);
-  rt_slot_destroy(s);
+  ty_status st = ty_rt_phase_run(p, ctx, run, RT_FOLD, p->fold_bind, s, p->chosen);
+  ty_rt_slot_destroy(s);
   p->folded = st == TY_OK;
   return st == TY_OK ? st : ty_note(ctx, st, "while folding constants");
 }

@@ -23,7 +23,7 @@ static size_t place(const placed *p, int n, const rt_life *it, size_t bytes) {
   return best_gap == SIZE_MAX ? end : best;
 }
 
-bool rt_plan(int n, const rt_life *items, size_t *offsets, size_t *total) {
+bool ty_rt_plan(int n, const rt_life *items, size_t *offsets, size_t *total) {
   *total = 0;
   if (n == 0) return true;
   by_size *order = ty_alloc((size_t)n * sizeof *order);

@@ -23,9 +23,9 @@ ty_program *ty_program_create(ty_ctx *ctx) {
 
 void ty_program_destroy(ty_program *p) {
   if (!p) return;
-  for (int i = 0; i < p->nbind; i++) rt_bind_free(p->bind[i]);
-  rt_bind_free(p->fold_bind);
-  for (rt_slot *s = p->slots, *next; s; s = next) next = s->next, rt_slot_destroy(s);
+  for (int i = 0; i < p->nbind; i++) ty_rt_bind_free(p->bind[i]);
+  ty_rt_bind_free(p->fold_bind);
+  for (rt_slot *s = p->slots, *next; s; s = next) next = s->next, ty_rt_slot_destroy(s);
   ty_pages_free(p->state, p->state_bytes);
   for (int i = p->hook.n; i-- > 0;) p->hook.p[i].f(p->hook.p[i].user);
   for (int i = 0; i < RT_NPHASE; i++) {
@@ -281,7 +281,7 @@ ty_status ty_program_finish(ty_program *p, ty_ctx *ctx) {
     }
   ty_free(written);
   TY_TRY(st);
-  TY_TRY(rt_fold_finish(p, ctx));
+  TY_TRY(ty_rt_fold_finish(p, ctx));
   p->finished = true;
   return TY_OK;
 }

@@ -149,33 +149,33 @@ struct ty_program {
 /* plan.c: places items that live from step `first` to step `last` (both included) so that none overlaps another that lives at
  * the same time; offsets are multiples of RT_ALIGN. False: out of memory or sizes past counting. */
 typedef struct rt_life { int first, last; size_t bytes; } rt_life;
-bool rt_plan(int n, const rt_life *items, size_t *offsets, size_t *total);
+bool ty_rt_plan(int n, const rt_life *items, size_t *offsets, size_t *total);
 
 /* bind.c */
-ty_status rt_bind_make(ty_program *, ty_ctx *, rt_phase, const int64_t *syms, rt_bind **out);
-void rt_bind_free(rt_bind *);
-ty_status rt_bind_get(ty_program *, ty_ctx *, const int64_t *syms, rt_bind **out, rt_slot **slot); /* counted; slot may be NULL */
-void rt_bind_put(ty_program *, rt_bind *, rt_slot *);
+ty_status ty_rt_bind_make(ty_program *, ty_ctx *, rt_phase, const int64_t *syms, rt_bind **out);
+void ty_rt_bind_free(rt_bind *);
+ty_status ty_rt_bind_get(ty_program *, ty_ctx *, const int64_t *syms, rt_bind **out, rt_slot **slot); /* counted; slot may be NULL */
+void ty_rt_bind_put(ty_program *, rt_bind *, rt_slot *);
 
 /* step_bind.c: sizes of one step, from evaluated expressions. */
 typedef struct rt_values { const int64_t *v; const bool *bad; } rt_values;
-ty_status rt_bound_make(ty_program *, ty_ctx *, const rt_values *, rt_bind *, rt_bound *);
+ty_status ty_rt_bound_make(ty_program *, ty_ctx *, const rt_values *, rt_bind *, rt_bound *);
 /* An expression's value; false when it overflowed or has no symbols to work with. */
-bool rt_value(const rt_values *, ty_pexpr, int64_t *out);
+bool ty_rt_value(const rt_values *, ty_pexpr, int64_t *out);
 
 /* step.c: thread tid's part of a step, of nt threads that take part. */
-void rt_step_do(const ty_kernels *, const rt_bound *, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault);
-void rt_scan_do(const ty_step_scan *, int64_t outer, int64_t len, int64_t inner, const void *src, void *dst, int tid, int nt);
+void ty_rt_step_do(const ty_kernels *, const rt_bound *, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault);
+void ty_rt_scan_do(const ty_step_scan *, int64_t outer, int64_t len, int64_t inner, const void *src, void *dst, int tid, int nt);
 
 /* run.c: runs a phase's steps; chosen: groups of fold steps to run, NULL for all. */
-ty_status rt_phase_run(ty_program *, ty_ctx *, const ty_run *, rt_phase, const rt_bind *, rt_slot *, const bool *chosen);
-rt_slot *rt_slot_create(const ty_program *);
-void rt_slot_destroy(rt_slot *);
+ty_status ty_rt_phase_run(ty_program *, ty_ctx *, const ty_run *, rt_phase, const rt_bind *, rt_slot *, const bool *chosen);
+rt_slot *ty_rt_slot_create(const ty_program *);
+void ty_rt_slot_destroy(rt_slot *);
 
 /* fold.c */
-ty_status rt_fold_finish(ty_program *, ty_ctx *); /* dependencies and groups, once steps are known */
-bool rt_fold_wanted(const ty_program *, const ty_run *);
-ty_status rt_fold(ty_program *, ty_ctx *, const ty_run *); /* under the write side of fold_lock */
+ty_status ty_rt_fold_finish(ty_program *, ty_ctx *); /* dependencies and groups, once steps are known */
+bool ty_rt_fold_wanted(const ty_program *, const ty_run *);
+ty_status ty_rt_fold(ty_program *, ty_ctx *, const ty_run *); /* under the write side of fold_lock */
 
 static inline size_t rt_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 static inline int64_t rt_share(int64_t n, int64_t i, int64_t of) { /* start of the i-th of `of` even parts of n */

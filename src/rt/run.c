@@ -3,17 +3,17 @@
 #include "rt/program_int.h"
 
 /* ---- slots ---- */
-rt_slot *rt_slot_create(const ty_program *p) {
+rt_slot *ty_rt_slot_create(const ty_program *p) {
   rt_slot *s = ty_alloc(sizeof *s);
   if (!s) return NULL;
   s->ptr = ty_alloc((size_t)p->ref.n * sizeof *s->ptr);
   s->seconds = ty_alloc((size_t)p->step.n * sizeof *s->seconds);
   if (s->ptr && s->seconds) return s;
-  rt_slot_destroy(s);
+  ty_rt_slot_destroy(s);
   return NULL;
 }
 
-void rt_slot_destroy(rt_slot *s) {
+void ty_rt_slot_destroy(rt_slot *s) {
   if (!s) return;
   ty_pages_free(s->mem, s->cap);
   ty_free(s->ptr);
@@ -109,7 +109,7 @@ static void run_steps(void *ctx, int tid, int nt) {
   for (; b < end; b++) {
     if (b->barrier && nt > 1 && !x->profile) ty_pool_barrier(tid, nt);
     if (!b->skip && tid < b->threads && (!x->chosen || x->chosen[b->step->group])) {
-      rt_step_do(x->kernels, b, x->slot->ptr, scratch, tid, b->threads < nt ? b->threads : nt, &fault);
+      ty_rt_step_do(x->kernels, b, x->slot->ptr, scratch, tid, b->threads < nt ? b->threads : nt, &fault);
       if (fault) fault_note(x, (int)(b - bind->bound)), fault = 0;
     }
     if (x->profile) {
@@ -136,7 +136,7 @@ static void profile_add(ty_program *p, const exec *x) {
   pthread_mutex_unlock(&p->prof_lock);
 }
 
-ty_status rt_phase_run(ty_program *p, ty_ctx *ctx, const ty_run *run, rt_phase phase, const rt_bind *b, rt_slot *s, const bool *chosen) {
+ty_status ty_rt_phase_run(ty_program *p, ty_ctx *ctx, const ty_run *run, rt_phase phase, const rt_bind *b, rt_slot *s, const bool *chosen) {
   int nt = 1;
   if (b->wanted > 1) nt = ty_pool_threads();
   if (nt > b->wanted) nt = b->wanted;
@@ -165,11 +165,11 @@ static ty_status check_ready(ty_program *p, ty_ctx *ctx) {
 static ty_status run_bound(ty_program *p, ty_ctx *ctx, const ty_run *run) {
   rt_bind *b;
   rt_slot *s;
-  TY_TRY(rt_bind_get(p, ctx, run->syms, &b, &s));
+  TY_TRY(ty_rt_bind_get(p, ctx, run->syms, &b, &s));
   ty_status st = TY_OK;
-  if (!s && !(s = rt_slot_create(p))) st = ty_fail(ctx, TY_NOMEM, "out of memory for a run");
-  if (st == TY_OK) st = rt_phase_run(p, ctx, run, RT_RUN, b, s, NULL);
-  rt_bind_put(p, b, s);
+  if (!s && !(s = ty_rt_slot_create(p))) st = ty_fail(ctx, TY_NOMEM, "out of memory for a run");
+  if (st == TY_OK) st = ty_rt_phase_run(p, ctx, run, RT_RUN, b, s, NULL);
+  ty_rt_bind_put(p, b, s);
   return st;
 }
 
@@ -178,11 +178,11 @@ ty_status ty_program_run(ty_program *p, ty_ctx *ctx, const ty_run *run) {
   if (p->sym.n && !run->syms) return ty_fail(ctx, TY_INVALID, "the program has %d symbols and got no values", p->sym.n);
   if (!p->part[RT_FOLD].order.n) return run_bound(p, ctx, run);
   pthread_rwlock_rdlock(&p->fold_lock);
-  if (rt_fold_wanted(p, run)) {
+  if (ty_rt_fold_wanted(p, run)) {
     pthread_rwlock_unlock(&p->fold_lock);
     pthread_rwlock_wrlock(&p->fold_lock);
-    if (rt_fold_wanted(p, run)) { /* another thread may have folded meanwhile, but not what is new with this call */
-      ty_status st = rt_fold(p, ctx, run);
+    if (ty_rt_fold_wanted(p, run)) { /* another thread may have folded meanwhile, but not what is new with this call */
+      ty_status st = ty_rt_fold(p, ctx, run);
       if (st != TY_OK) return pthread_rwlock_unlock(&p->fold_lock), st;
     }
   }

@@ -58,7 +58,7 @@ SCAN(bf16, uint16_t, float, bf16_get, bf16_put)
 SCAN(f32, float, double, SAME, SAME)
 SCAN(f64, double, double, SAME, SAME)
 
-void rt_scan_do(const ty_step_scan *s, int64_t outer, int64_t len, int64_t inner, const void *src, void *dst, int tid, int nt) {
+void ty_rt_scan_do(const ty_step_scan *s, int64_t outer, int64_t len, int64_t inner, const void *src, void *dst, int tid, int nt) {
   int64_t blocks = (inner + CHAINS - 1) / CHAINS, size = ty_dtype_size(s->dtype);
   for (int64_t u = rt_share(outer * blocks, tid, nt), end = rt_share(outer * blocks, tid + 1, nt); u < end; u++) {
     int64_t j = u % blocks * CHAINS, width = inner - j < CHAINS ? inner - j : CHAINS, at = (u / blocks * len * inner + j) * size;

@@ -77,7 +77,7 @@ static void do_pack(const ty_kernels *ks, const rt_bound *b, void *const *ptr, i
   if (p0 < p1) ty_pack_b_f32_range(ks, b->u.pack.k, b->u.pack.n, src, b->u.pack.ldk, b->u.pack.ldn, ptr[COPY_DST], p0, p1);
 }
 
-void rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault) {
+void ty_rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault) {
   const rt_step *s = b->step;
   ty_kargs ka = {.par = b->par, .scratch = scratch, .fault = fault, .self = s->loop.self};
   ka.buf = ptr += s->ref0;
@@ -86,6 +86,6 @@ void rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, void 
   case RT_GEMM: do_gemm(ks, b, ptr, &ka, scratch, tid, nt); break;
   case RT_ATTN: do_attn(ks, b, ptr, scratch, tid, nt); break;
   case RT_PACK: do_pack(ks, b, ptr, tid, nt); break;
-  case RT_SCAN: rt_scan_do(&s->u.scan, b->u.scan.outer, b->u.scan.len, b->u.scan.inner, ptr[COPY_SRC], ptr[COPY_DST], tid, nt); break;
+  case RT_SCAN: ty_rt_scan_do(&s->u.scan, b->u.scan.outer, b->u.scan.len, b->u.scan.inner, ptr[COPY_SRC], ptr[COPY_DST], tid, nt); break;
   }
 }

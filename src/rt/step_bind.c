@@ -11,7 +11,7 @@ typedef struct sizer {
   ty_status st;
 } sizer;
 
-bool rt_value(const rt_values *v, ty_pexpr e, int64_t *out) {
+bool ty_rt_value(const rt_values *v, ty_pexpr e, int64_t *out) {
   *out = v->bad[e] ? 0 : v->v[e];
   return !v->bad[e];
 }
@@ -20,7 +20,7 @@ bool rt_value(const rt_values *v, ty_pexpr e, int64_t *out) {
 
 static int64_t number(sizer *z, ty_pexpr e, const char *what) {
   int64_t v = 0;
-  if (e < 0 || !rt_value(z->vals, e, &v)) {
+  if (e < 0 || !ty_rt_value(z->vals, e, &v)) {
     if (z->b->step->fold && e >= 0 && z->p->expr.p[e].symbolic) REFUSE(z, "%s: %s of a folded step depends on a symbol", z->b->step->name, what);
     else REFUSE(z, "%s: %s is too large", z->b->step->name, what);
   }
@@ -194,8 +194,8 @@ static void bind_scan(sizer *z) {
   if (b->flops < 0) b->flops = (double)n * 8; /* a chain of dependent additions */
 }
 
-/* Rough single-thread rates, for one purpose: how many threads a step is worth. A thread that joins costs about half of a
- * barrier's wait, so it must have SHARE seconds of work; measured, see tests/unit/test_program.c --bench. */
+/* Guessed single-thread rates, for one purpose: how many threads a step is worth. A thread that joins must have `share`
+ * seconds of work: test_program --bench shows two threads ahead from about 1 us of work in all, with the pool awake. */
 static int threads_worth(const rt_bound *b) {
   static const double rate[] = {[RT_LOOP] = 16e9, [RT_GEMM] = 80e9, [RT_ATTN] = 40e9, [RT_PACK] = 16e9, [RT_SCAN] = 8e9};
   const double bytes_rate = 16e9, share = 0.5e-6;
@@ -204,12 +204,12 @@ static int threads_worth(const rt_bound *b) {
   return n < 1 ? 1 : n > TY_POOL_MAX ? TY_POOL_MAX : (int)n;
 }
 
-ty_status rt_bound_make(ty_program *p, ty_ctx *ctx, const rt_values *vals, rt_bind *bind, rt_bound *b) {
+ty_status ty_rt_bound_make(ty_program *p, ty_ctx *ctx, const rt_values *vals, rt_bind *bind, rt_bound *b) {
   sizer z = {p, ctx, vals, bind, b, TY_OK};
   const rt_step *s = b->step;
   int64_t v;
-  b->flops = s->flops >= 0 && rt_value(vals, s->flops, &v) && v >= 0 ? (double)v : -1;
-  b->bytes = s->bytes >= 0 && rt_value(vals, s->bytes, &v) && v >= 0 ? (double)v : -1;
+  b->flops = s->flops >= 0 && ty_rt_value(vals, s->flops, &v) && v >= 0 ? (double)v : -1;
+  b->bytes = s->bytes >= 0 && ty_rt_value(vals, s->bytes, &v) && v >= 0 ? (double)v : -1;
   switch (s->kind) {
   case RT_LOOP: bind_loop(&z); break;
   case RT_GEMM: bind_gemm(&z); break;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "check.h"
+#include "import/import.h"
 #include "pass/pass.h"
 
 static char *slurp(const char *path) {

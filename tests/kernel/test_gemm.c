@@ -117,7 +117,7 @@ static void one_gemm(const ty_kernels *ks, int64_t m, int64_t n, int64_t k, int 
 
 void test_gemm(const ty_kernels *ks) {
   static const int threads[] = {1, 2, 3, 5, 64};
-  for (int round = 0; round < 1500; round++)
+  for (int round = 0; round < 700; round++)
     one_gemm(ks, RND_OF(sizes), RND_OF(sizes), RND_OF(sizes), (int)rnd_below(64), RND_OF(threads));
   for (int how = 0; how < 64; how += 3) { /* more than one block of rows, of k, and more than one tile */
     one_gemm(ks, 300, 410, 900, how, threads[how % 5]);

@@ -50,8 +50,8 @@ def tracked() -> list[pathlib.Path]:
 
 
 def resolve(path: pathlib.Path, name: str) -> pathlib.Path | None:
-    """The file that an include names, as the compiler looks: beside the file, then in src and include."""
-    for folder in (path.parent, SRC, ROOT / "include"):
+    """The file that an include names, as the compiler looks: beside the file, in src and include, and what the build makes."""
+    for folder in (path.parent, SRC, ROOT / "include", BUILD):
         if (folder / name).is_file():
             return (folder / name).resolve()
     return None

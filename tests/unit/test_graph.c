@@ -1,5 +1,6 @@
 /* test_graph.c: values, nodes, builder, replace and remove, verifier, text that parses back, hostile text, memory that runs out. */
 #include "check.h"
+#include "import/import.h"
 #include "ops/ops.h"
 
 #include <stdlib.h>
@@ -111,12 +112,53 @@ static void test_text(void) {
              "%12: f16[2] = literal [0x3c00, 0xffff]\n%13: f64[2] = literal [1e+300, 0x7ff8000000000001]\n%14: bool[2] = literal [true, false]\n"
              "%20: i64[] = ty.dimval(b)  # model.py:7 \"x\"\n%18: f32[b, b + 1] = ty.full([b, b + 1], f32, nan)\n"
              "%17: f32[b, b + 1] = ty.full([b, b + 1], f32, -2.5)\n%16: f32[2*b, b + 1] = ty.cat([%18, %17], 0)\n"
-             "%15: f32[b, b + 1] = ty.slice(%16, 0, min(b, 4) + b//2, 1, b)\noutput %15, %3, %9, %11, %12, %13, %14, %20, %15\n");
+             "%15: f32[b, b + 1] = ty.slice(%16, 0, b//2 + min(b, 4), 1, b)\noutput %15, %3, %9, %11, %12, %13, %14, %20, %15\n");
   /* by hand: keywords, spaces, comments */
   ty_graph *h;
   CHECK(ty_graph_parse(ctx, "# by hand\n\n %0:f32[4]=input\n%1: f32[4] = ty.slice(%0, dim=0, length=4, step=1, start=0) # here\noutput %1", &h) == TY_OK);
   CHECK_STR(h->first->loc, "here");
   ty_graph_destroy(h);
+}
+
+/* Random sizes print to text that parses to the same normal form. */
+static void test_dim_text(void) {
+  uint64_t rng = 7;
+  int bad = 0;
+  for (int round = 0; round < 300; round++) {
+    ty_graph *g = ty_graph_create(ctx), *h;
+    ty_dim pool[64];
+    int n = 0;
+    pool[n++] = ty_dim_symbol(g, "a", 1, 40, 3);
+    pool[n++] = ty_dim_symbol(g, "b", 2, INT64_MAX, 3);
+    pool[n++] = ty_dim_symbol(g, "c", 0, 9, 0);
+    for (int i = 1; i < 8; i++) pool[n++] = ty_dim_const(g, i * i - 9);
+    while (n < 40) {
+      rng = rng * 6364136223846793005u + 1442695040888963407u;
+      ty_dim x = pool[(rng >> 33) % (unsigned)n], y = pool[(rng >> 43) % (unsigned)n], r;
+      switch ((rng >> 53) % 7) {
+      case 0: r = ty_dim_sub(g, x, y); break;
+      case 1: r = ty_dim_mul(g, x, y); break;
+      case 2: r = ty_dim_div(g, x, y); break;
+      case 3: r = ty_dim_mod(g, x, y); break;
+      case 4: r = ty_dim_min(g, x, y); break;
+      case 5: r = ty_dim_max(g, x, y); break;
+      default: r = ty_dim_add(g, x, y); break;
+      }
+      if (r < 0) break;
+      pool[n++] = r;
+      if (ty_dim_get(g, r)->lo > INT64_MIN / 4) ty_c_dimval(g, r);
+    }
+    char *t = print(g), *u = NULL;
+    if (ty_graph_parse(ctx, t, &h) == TY_OK) u = print(h);
+    if (!u || strcmp(t, u)) {
+      if (bad++ < 3) fprintf(stderr, "%s\n%s\n%s\n", ty_ctx_error(ctx), t, u ? u : "");
+    }
+    if (u) ty_graph_destroy(h);
+    ty_free(t);
+    ty_free(u);
+    ty_graph_destroy(g);
+  }
+  CHECK(bad == 0);
 }
 
 static void refuse(const char *text, const char *why) {
@@ -251,6 +293,7 @@ int main(void) {
   ctx = ty_ctx_create();
   test_builder();
   test_text();
+  test_dim_text();
   test_refusals();
   test_mutations();
   test_no_memory();

@@ -61,6 +61,11 @@ static bool same_value(ty_dtype d, const void *a, const void *b, int64_t i) {
   switch (d) {
   case TY_f32: { const float x = ((const float *)a)[i], y = ((const float *)b)[i]; return x == y || (x != x && y != y); }
   case TY_f64: { const double x = ((const double *)a)[i], y = ((const double *)b)[i]; return x == y || (x != x && y != y); }
+  case TY_f16:
+  case TY_bf16: {
+    const uint16_t x = ((const uint16_t *)a)[i], y = ((const uint16_t *)b)[i], inf = d == TY_f16 ? 0x7c00 : 0x7f80;
+    return x == y || ((x & 0x7fff) > inf && (y & 0x7fff) > inf);
+  }
   default: return !memcmp((const char *)a + i * ty_dtype_size(d), (const char *)b + i * ty_dtype_size(d), (size_t)ty_dtype_size(d));
   }
 }

@@ -5,6 +5,7 @@ every runner one short turn and ratios are taken within the round; the result is
 """
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -171,9 +172,9 @@ def suite(entries: list, names: list[str], rounds: int, path: pathlib.Path | Non
     for index, entry in enumerate(entries):
         spent = time.monotonic() - began
         left = f", about {spent / index * (len(entries) - index) / 60:.0f} min left" if index else ""
-        head = f"[{index + 1}/{len(entries)}{left}]"
+        show = functools.partial(lambda head, text: progress.show(head + text), f"[{index + 1}/{len(entries)}{left}] ")
         try:
-            result = model(entry.name, models.build, (entry.name,), names, rounds, lambda text: progress.show(f"{head} {text}"))
+            result = model(entry.name, models.build, (entry.name,), names, rounds, show)
         except RunnerError as error:
             result = {"eager": {"error": str(error)}}
         progress.done()

@@ -1,5 +1,4 @@
 /* verify.c: the graph's invariants: links, SSA order, arity and kinds against ops.def, dims in range. */
-#include "dim_int.h"
 #include "ops/ops.h"
 
 #include <string.h>
@@ -11,7 +10,7 @@ static ty_status broken(ty_graph *g, const ty_node *n, const char *why) {
                  known ? ty_op_get(n->op)->name : "?", n->loc ? ", " : "", n->loc ? n->loc : "", why);
 }
 
-static bool dim_ok(const ty_graph *g, ty_dim d) { return d >= 0 && d < g->dims->recs.n; }
+static bool dim_ok(const ty_graph *g, ty_dim d) { return d >= 0 && d < ty_dim_count(g); }
 
 static const char *value_bad(const ty_graph *g, const ty_value *v) {
   if (v->id < 0 || v->id >= g->values.n || g->values.p[v->id] != v) return "a value is not the one of its id";

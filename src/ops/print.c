@@ -1,5 +1,4 @@
 /* print.c: the graph as text, one line a node; parse.c reads it back. */
-#include "dim_int.h"
 #include "ops/ops.h"
 
 #include <inttypes.h>

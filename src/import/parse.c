@@ -1,6 +1,6 @@
 /* parse.c: reads the text of print.c. The text may be hostile: everything is bounded and messages say line and column. */
-#include "dim_int.h"
 #include "ops/ops.h"
+#include "import/import.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -132,7 +132,7 @@ static ty_status dim_atom(parser *c, ty_dim *d) {
       int i = 0, n = ty_dim_nsyms(c->g);
       while (i < n && strcmp(ty_dim_sym(c->g, i)->name, name)) i++;
       if (i == n) return fail_at(c, at, "unknown symbol %s", name);
-      *d = c->g->dims->sym_dims.p[i];
+      *d = ty_dim_of_sym(c->g, i);
     }
   }
   return *d < 0 ? refused(c, at, TY_INVALID) : TY_OK;
@@ -502,7 +502,7 @@ static ty_status node_line(parser *c, int n, const type *types) {
 }
 
 static ty_status output_line(parser *c) {
-  ty_value *v;
+  ty_value *v = NULL;
   while (peek(c, '%')) {
     TY_TRY(value_ref(c, &v));
     if (c->g->outputs.n >= 1 << 16) FAIL("too many outputs");
