@@ -1,7 +1,8 @@
 /* bench_gemm.c: GEMM speed beside the machine's own limits, measured in turn with each size, so that noise hits both.
  *
  * bench_gemm [--json FILE] [--threads N] [--isa NAME] [--rounds R] [--only M,N,K]
- * "cold": each call takes the next of many copies of the weights, as the layers of a model do, so B comes from memory. "warm":
+ * "cold": each call takes the next of many copies of the weights, as the layers of a model do, and is told
+ * of the one after (ty_gemm.next), so B comes from memory. "warm":
  * one copy, that stays in cache where it fits. Limits: FMA peak and read bandwidth of the same threads. roof: the lower of peak
  * and what the bandwidth allows if B is read once. Figures: best round of each;
  * a cold round is the median of its calls, a warm one the best. */
@@ -113,7 +114,7 @@ static void read_job(int tid) {
 }
 
 static const ty_kernels *ks;
-static ty_gemm gemm;
+static ty_gemm gemm, following;
 static void *scratch[THREADS_MAX];
 static void gemm_job(int tid) { ty_gemm_f32(ks, &gemm, tid, nt, scratch[tid]); }
 
@@ -143,8 +144,10 @@ static row measure(int64_t m, int64_t n, int64_t k, int rounds) {
     double best = 1e9, each[CALLS_MAX];
     for (int j = 0; j < calls; j++) {
       gemm.b = memory + at++ % copies * (bytes / 4);
+      following = gemm, following.b = memory + at % copies * (bytes / 4), gemm.next = &following;
       each[j] = run(gemm_job);
     }
+    gemm.next = NULL;
     t = median(each, calls);
     if (t < r.cold) r.cold = t;
     for (int j = 0; j < calls; j++) {

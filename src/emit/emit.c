@@ -95,7 +95,7 @@ static void fold_clause(const emitter *e, int i) {
 static void fold_step(emitter *e, int i, bool masked) {
   const ty_lnode *n = &e->l->nodes.p[i];
   const emit_name v = emit_value(e, n->a);
-  const char *in = masked ? "c < ce ? " : "", *zero = masked ? " : 0" : "", *one = masked ? " : 1" : "";
+  const char *in = masked ? "in ? " : "", *zero = masked ? " : 0" : "", *one = masked ? " : 1" : "";
   switch (n->red) {
   case TY_RED_SUM: emit_line(e, "s%d += %s(%s)%s%s;", i, in, acc_type(e, n), v.s, zero); return;
   case TY_RED_PROD: emit_line(e, "s%d *= %s(%s)%s%s;", i, in, acc_type(e, n), v.s, one); return;
@@ -103,8 +103,8 @@ static void fold_step(emitter *e, int i, bool masked) {
   case TY_RED_ALL: emit_line(e, "s%d &= %s%s%s;", i, in, v.s, one); return;
   default:
     if (is_arg(n)) emit_line(e, "x%d[c - cb] = %s;", i, v.s);
-    emit_line(e, "s%d = %s(%s %s s%d) ? %s : s%d;", i, masked ? "(c < ce) & " : "", v.s, compare(n), i, v.s, i);
-    emit_line(e, "q%d |= %s(%s != %s);", i, masked ? "(c < ce) & " : "", v.s, v.s);
+    emit_line(e, "s%d = %s(%s %s s%d) ? %s : s%d;", i, masked ? "in & " : "", v.s, compare(n), i, v.s, i);
+    emit_line(e, "q%d |= %s(%s != %s);", i, masked ? "in & " : "", v.s, v.s);
   }
 }
 
@@ -162,6 +162,7 @@ static void column_loop(emitter *e, int p, const char *from, const char *to, boo
   ty_str_add(e->out, "\n");
   emit_line(e, "for (ty_i64 c = %s; c < %s; c++) {", from, to);
   e->indent++;
+  if (masked) emit_line(e, "const int in = TY_IN(c - cm, left);");
   for (int i = 0; i < e->l->nodes.n; i++) {
     if (!in_pass(e, i, p)) continue;
     if (n[i].kind == TY_L_REDUCE) {
@@ -217,9 +218,14 @@ static void row_pass(emitter *e, int p) {
     if (folds(e, i, p)) fold_begin(e, i);
   if (tail) {
     emit_line(e, "const ty_i64 cm = cb + ((ce - cb) & ~%dLL);", LANES - 1);
+    emit_line(e, "if (cb < cm) {"); /* a loop with reductions costs some 15 ns even when it does not turn */
+    e->indent++;
     column_loop(e, p, "cb", "cm", false);
+    e->indent--;
+    emit_line(e, "}");
     emit_line(e, "if (cm < ce) {");
     e->indent++;
+    emit_line(e, "const ty_i32 left = (ty_i32)(ce - cm);");
     column_loop(e, p, "cm", "TY_TAIL(cm, ce)", true);
     e->indent--;
     emit_line(e, "}");

@@ -5,11 +5,15 @@
 #define TY_PRELUDE_H
 #define TY_F static inline __attribute__((always_inline, unused))
 
-/* Where a column loop's last, partial turn [cm, ce) ends: with masked loads and stores, after one whole vector of 16. */
+/* A column loop's last, partial turn [cm, ce): where loads and stores can be masked it is one whole turn of 16, and TY_IN tells
+ * its columns from those beyond. The lane number is read from a table, or else compilers split the loop at ce into scalar ones. */
 #ifdef __AVX512BW__
+static const ty_i32 ty_lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 #define TY_TAIL(cm, ce) ((cm) + 16)
+#define TY_IN(lane, left) (ty_lane[lane] < (left))
 #else
 #define TY_TAIL(cm, ce) (ce)
+#define TY_IN(lane, left) 1
 #endif
 
 /* ---- Bits ---- */

@@ -139,13 +139,13 @@ void emit_node(emitter *e, int i, emit_where where) {
   if (n->c >= 0) op[2] = emit_value(e, n->c);
   if (n->kind == TY_L_CHECK) {
     emit_line(e, "const int ok%d = (%s >= 0) & (%s < %s);", i, op[0].s, op[0].s, op[1].s);
-    if (where != EMIT_SINGLE) emit_line(e, "bad |= %s!ok%d;", where == EMIT_TAIL ? "(c < ce) & " : "", i);
+    if (where != EMIT_SINGLE) emit_line(e, "bad |= %s!ok%d;", where == EMIT_TAIL ? "in & " : "", i);
     else emit_line(e, "if (!ok%d) *k->fault = 1;", i);
     emit_line(e, "const ty_i64 v%d = ok%d ? %s : 0;", i, i, op[0].s);
     return;
   }
   const bool masked = where == EMIT_TAIL && (n->kind == TY_L_LOAD || n->kind == TY_L_ACC);
-  ty_str_add(e->out, "%*sconst %s v%d = %s", e->indent * 2, "", emit_type(n->dtype), i, masked ? "c < ce ? " : "");
+  ty_str_add(e->out, "%*sconst %s v%d = %s", e->indent * 2, "", emit_type(n->dtype), i, masked ? "in ? " : "");
   if (n->kind == TY_L_PRIM) {
     const ty_dtype d = p[n->prim == TY_P_sel ? n->b : n->a].dtype;
     const ty_prim_info *info = &ty_prims[n->prim];
@@ -169,7 +169,7 @@ void emit_store(emitter *e, int i, bool masked) {
   const ty_lnode *n = &e->l->nodes.p[i];
   const ty_dtype from = e->l->nodes.p[n->d].dtype;
   const emit_name v = emit_value(e, n->d);
-  ty_str_add(e->out, "%*s%s", e->indent * 2, "", masked ? "if (c < ce) " : "");
+  ty_str_add(e->out, "%*s%s", e->indent * 2, "", masked ? "if (in) " : "");
   address(e, n, e->out);
   ty_str_add(e->out, " = ");
   if (n->mem == TY_f16 || n->mem == TY_bf16) {

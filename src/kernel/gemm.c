@@ -65,9 +65,11 @@ static void gemm_copy(int64_t m, int64_t n, const float *src, int64_t ls, float 
 }
 
 /* One tile: rows [0, m) of a against panels [p0, p1), whose first is at b, into c (row stride ldc). wide: c has room for whole
- * panels; else the last panel's columns beyond n are left alone, by way of `spill` (room for m rows of a panel). */
+ * panels; else the last panel's columns beyond n are left alone, by way of `spill` (room for m rows of a panel).
+ * after: what will be read when the tile is done. */
 static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
-                      const float *b, int64_t p0, int64_t p1, float *c, int64_t ldc, bool wide, float *spill) {
+                      const float *b, int64_t p0, int64_t p1, float *c, int64_t ldc, bool wide, float *spill,
+                      const float *after) {
   int64_t strips = kernel_ceil(m, ks->mr), nr = ks->nr;
   for (int64_t k0 = 0; k0 < k; k0 += p->kc) {
     int64_t kb = kernel_min(p->kc, k - k0);
@@ -75,11 +77,12 @@ static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64
       int64_t w = kernel_min(nr, n - q * nr), nv = kernel_ceil(w, ks->lanes);
       const float *bq = b + (q - p0) * k * nr + k0 * nr;
       float *cq = c + (q - p0) * nr;
-      int64_t ld = ldc, more = k0 + kb < k || q + 1 < p1 ? q + 1 < p1 ? k * nr : kb * nr - (p1 - 1 - p0) * k * nr : k * nr - k0 * nr;
+      int64_t ld = ldc;
+      const float *then = q + 1 < p1 ? bq + k * nr : k0 + kb < k ? b + (k0 + kb) * nr : after;
       /* The strips share the prefetching of the block that comes next, so that memory is read evenly; one strip alone reads a
        * little ahead of itself, straight through. */
       int64_t each = kb * nr * (int64_t)sizeof *b / strips, step = nr * (int64_t)sizeof *b / strips;
-      const char *ahead = (const char *)(bq + (strips == 1 ? NEAR : more));
+      const char *ahead = (const char *)(strips == 1 ? bq + NEAR : then);
       if (!wide && w < nv * ks->lanes) cq = spill, ld = nr;
       for (int64_t s = 0, m0 = 0; s < strips; s++) {
         int64_t m1 = kernel_share(m, s + 1, strips);
@@ -93,9 +96,9 @@ static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64
   if (!wide && w < nr && w % ks->lanes) gemm_copy(m, w, spill, nr, c + (p1 - 1 - p0) * nr, ldc);
 }
 
-/* Panels [p0, p1) of product (i, j), rows [r0, r1), in blocks of rows and tiles. b: the packed panel p0. */
+/* Panels [p0, p1) of product (i, j), rows [r0, r1), in blocks of rows and tiles. b: the packed panel p0. after: as in gemm_tile. */
 static void gemm_run(const ty_kernels *ks, const ty_gemm *g, const gemm_plan *p, int tid, int64_t i, int64_t j, int64_t r0,
-                     int64_t r1, const float *b, int64_t p0, int64_t p1, float *scratch) {
+                     int64_t r1, const float *b, int64_t p0, int64_t p1, const float *after, float *scratch) {
   int64_t nr = ks->nr, batch = i * g->heads + j;
   int64_t blocks = kernel_ceil(r1 - r0, p->rows), step = kernel_up(kernel_ceil(r1 - r0, blocks), ks->mr);
   int64_t tiles = kernel_ceil(p1 - p0, p->group);
@@ -108,44 +111,64 @@ static void gemm_run(const ty_kernels *ks, const ty_gemm *g, const gemm_plan *p,
     for (int64_t t = 0; t < tiles; t++) {
       int64_t q0 = p0 + kernel_share(p1 - p0, t, tiles), q1 = p0 + kernel_share(p1 - p0, t + 1, tiles);
       int64_t n0 = q0 * nr, n1 = kernel_min(q1 * nr, g->n), ldt = (q1 - q0) * nr;
-      const float *bt = b + (q0 - p0) * g->k * nr;
+      const float *bt = b + (q0 - p0) * g->k * nr, *then = q1 < p1 ? b + (q1 - p0) * g->k * nr : m1 < r1 ? b : after;
       float *c = g->epi ? tile : g->c + i * g->c_batch + j * g->c_head + m0 * g->ldc + n0;
       int64_t ldc = g->epi ? ldt : g->ldc;
       if (g->k == 0)
         for (int64_t r = 0; r < m1 - m0; r++) memset(c + r * ldc, 0, (size_t)(n1 - n0) * sizeof *c);
-      else gemm_tile(ks, p, m1 - m0, g->n, g->k, a, lda, bt, q0, q1, c, ldc, g->epi != NULL, tile);
+      else gemm_tile(ks, p, m1 - m0, g->n, g->k, a, lda, bt, q0, q1, c, ldc, g->epi != NULL, tile, then);
       if (g->epi) g->epi(g->epi_ctx, tid, batch, m0, m1, n0, n1, tile, ldt);
     }
   }
 }
 
+/* A thread's share: rows [r0, r1) of the units [u0, u1) on the line of panels; r0 == r1: nothing. */
+typedef struct gemm_share { int64_t r0, r1, u0, u1; } gemm_share;
+
+static gemm_share gemm_share_of(const ty_kernels *ks, const ty_gemm *g, int tid, int nt) {
+  gemm_share s = {0};
+  int64_t line = ty_packed_b_panels(ks, g->n) * g->batch * g->heads, strips = kernel_ceil(g->m, ks->mr);
+  if (line <= 0 || g->m <= 0) return s;
+  int64_t tm = gemm_row_parts(ks, g, line, nt), tn = nt / tm;
+  if (tid >= tm * tn) return s;
+  s.r0 = kernel_share(strips, tid / tn, tm) * ks->mr, s.r1 = kernel_min(g->m, kernel_share(strips, tid / tn + 1, tm) * ks->mr);
+  s.u0 = kernel_share(line, tid % tn, tn), s.u1 = kernel_share(line, tid % tn + 1, tn);
+  return s;
+}
+
+static const float *gemm_b(const ty_kernels *ks, const ty_gemm *g, int64_t u) { /* the packed panel that is unit u */
+  int64_t panels = ty_packed_b_panels(ks, g->n), batch = u / panels;
+  return g->b + batch / g->heads * g->b_batch + batch % g->heads * g->b_head + u % panels * g->k * ks->nr;
+}
+
 void ty_gemm_f32(const ty_kernels *ks, const ty_gemm *g, int tid, int nt, void *scratch) {
-  int64_t panels = ty_packed_b_panels(ks, g->n), line = panels * g->batch * g->heads;
-  if (line <= 0 || g->m <= 0) return;
+  gemm_share s = gemm_share_of(ks, g, tid, nt);
+  if (s.r0 >= s.r1 || s.u0 >= s.u1) return;
   gemm_plan p = gemm_plan_make(ks, g);
-  int64_t tm = gemm_row_parts(ks, g, line, nt), tn = nt / tm, strips = kernel_ceil(g->m, ks->mr);
-  if (tid >= tm * tn) return;
-  int64_t r0 = kernel_share(strips, tid / tn, tm) * ks->mr, r1 = kernel_min(g->m, kernel_share(strips, tid / tn + 1, tm) * ks->mr);
-  int64_t u = kernel_share(line, tid % tn, tn), end = kernel_share(line, tid % tn + 1, tn);
-  if (r0 >= r1) return;
+  int64_t panels = ty_packed_b_panels(ks, g->n);
   float *packed = (float *)scratch + p.b_at;
-  const float *last = NULL; /* the run-time panel that `packed` starts with */
+  const float *last = NULL; /* where the run-time panels in `packed` came from, and how many they are */
   int64_t last_n = 0;
-  while (u < end) {
-    int64_t batch = u / panels, p0 = u - batch * panels, p1 = kernel_min(panels, p0 + end - u), i = batch / g->heads, j = batch % g->heads;
-    const float *b = g->b + i * g->b_batch + j * g->b_head;
+  for (int64_t u = s.u0; u < s.u1;) {
+    int64_t batch = u / panels, p0 = u - batch * panels, p1 = kernel_min(panels, p0 + s.u1 - u), i = batch / g->heads, j = batch % g->heads;
     u += p1 - p0;
     if (!g->b_strided) {
-      gemm_run(ks, g, &p, tid, i, j, r0, r1, b + p0 * g->k * ks->nr, p0, p1, scratch);
+      const float *b = gemm_b(ks, g, u - (p1 - p0)), *after = b;
+      if (u < s.u1) after = gemm_b(ks, g, u);
+      else if (g->next && !g->next->b_strided) {
+        gemm_share n = gemm_share_of(ks, g->next, tid, nt);
+        if (n.u0 < n.u1) after = gemm_b(ks, g->next, n.u0);
+      }
+      gemm_run(ks, g, &p, tid, i, j, s.r0, s.r1, b, p0, p1, after, scratch);
       continue;
     }
     for (int64_t q0 = p0; q0 < p1; q0 += p.b_chunk) {
       int64_t q1 = kernel_min(q0 + p.b_chunk, p1);
-      const float *first = b + q0 * ks->nr * g->ldn;
+      const float *first = g->b + i * g->b_batch + j * g->b_head + q0 * ks->nr * g->ldn;
       if (first != last || last_n < q1 - q0)
         ks->pack_b(g->k, g->n - q0 * ks->nr, first, g->ldk, g->ldn, packed, 0, q1 - q0);
       last = first, last_n = q1 - q0;
-      gemm_run(ks, g, &p, tid, i, j, r0, r1, packed, q0, q1, scratch);
+      gemm_run(ks, g, &p, tid, i, j, s.r0, s.r1, packed, q0, q1, packed, scratch);
     }
   }
 }

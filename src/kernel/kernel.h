@@ -70,6 +70,8 @@ typedef struct ty_gemm {
   float *c; int64_t ldc, c_batch, c_head;          /* n contiguous; unused if epi is set */
   ty_gemm_epi epi; void *epi_ctx;
   ty_gemm_pro pro; void *pro_ctx;
+  const struct ty_gemm *next;                      /* hint: the product that these threads compute after this one; the start of
+                                                    * its packed b is prefetched towards the end. NULL: not known */
 } ty_gemm;
 size_t ty_gemm_f32_scratch(const ty_kernels *, const ty_gemm *); /* bytes per thread; any tid and nt; pointers are not read */
 void ty_gemm_f32(const ty_kernels *, const ty_gemm *, int tid, int nt, void *scratch); /* scratch 64-byte aligned */

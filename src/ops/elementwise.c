@@ -183,7 +183,7 @@ static ty_status where_promote(ty_graph *g, ty_node *n, ty_dtype *dt) {
   return *dt = ty_promo_result(&pr), TY_OK;
 }
 static ty_status out_broadcast(ty_graph *g, ty_node *n, ty_dtype dt, int nops) {
-  ty_dim a[TY_MAX_RANK], b[TY_MAX_RANK];
+  ty_dim a[TY_MAX_RANK] = { 0 }, b[TY_MAX_RANK];
   int r = 0;
   for (int i = 0; i < nops; i++) {
     ty_value *v = ty_o_val(n, i);

@@ -191,7 +191,7 @@ static ty_status slice_args(ty_graph *g, const ty_node *n, int *d, ty_dim *start
 }
 ty_status ty_slice_infer(ty_graph *g, ty_node *n) {
   ty_value *x = ty_o_val(n, 0);
-  ty_dim s[TY_MAX_RANK], start, len;
+  ty_dim s[TY_MAX_RANK], start = 0, len = 0;
   int64_t step;
   int d;
   TY_TRY(slice_args(g, n, &d, &start, &step, &len));
@@ -203,7 +203,7 @@ static ty_value *slice_of(ty_graph *g, ty_value *x, int d, ty_dim start, int64_t
   return ty_c_slice(g, x, d, start, step, len);
 }
 ty_status ty_slice_lower(ty_graph *g, ty_node *n, ty_value **rep) {
-  ty_dim start, len;
+  ty_dim start = 0, len = 0;
   int64_t step;
   int d;
   TY_TRY(slice_args(g, n, &d, &start, &step, &len));
@@ -257,14 +257,14 @@ static ty_status narrow_args(ty_graph *g, const ty_node *n, int *d, ty_dim *star
 }
 ty_status ty_narrow_infer(ty_graph *g, ty_node *n) {
   ty_value *x = ty_o_val(n, 0);
-  ty_dim s[TY_MAX_RANK], start, len;
+  ty_dim s[TY_MAX_RANK], start = 0, len = 0;
   int d;
   TY_TRY(narrow_args(g, n, &d, &start, &len));
   for (int i = 0; i < x->rank; i++) s[i] = i == d ? len : x->shape[i];
   return ty_o_out(g, n, x->dtype, x->rank, s);
 }
 ty_status ty_narrow_lower(ty_graph *g, ty_node *n, ty_value **rep) {
-  ty_dim start, len;
+  ty_dim start = 0, len = 0;
   int d;
   TY_TRY(narrow_args(g, n, &d, &start, &len));
   return ty_o_done(g, rep, slice_of(g, ty_o_val(n, 0), d, start, 1, len));

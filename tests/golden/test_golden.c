@@ -1,4 +1,4 @@
-/* test_golden.c: graph text in, passes, expected graph text out. Each file of tests/golden/*.txt:
+/* test_golden.c: graph text in, passes, expected graph text out. Each file of tests/golden (.txt):
  *   pass NAME          run the pipeline up to and including this pass (or "only NAME": that pass alone)
  *   --- in ... --- out ...
  * `test_golden DIR --update` rewrites the expected parts: read the difference before committing it. */
@@ -8,6 +8,7 @@
 #include <string.h>
 #include "check.h"
 #include "import/import.h"
+#include "ops/ops.h"
 #include "pass/pass.h"
 
 static char *slurp(const char *path) {

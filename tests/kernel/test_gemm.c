@@ -101,6 +101,8 @@ static void one_gemm(const ty_kernels *ks, int64_t m, int64_t n, int64_t k, int 
   g.c = c.p;
   if (how & WITH_EPI) g.epi = epilogue, g.epi_ctx = &x, g.c = NULL;
   if (how & WITH_PRO) g.pro = prologue, g.pro_ctx = &x, g.a = NULL;
+  ty_gemm next = g;
+  if (rnd_below(2)) g.next = &next;
   guarded s = guarded_make64((int64_t)ty_gemm_f32_scratch(ks, &g));
   for (int t = nt - 1; t >= 0; t--) x.tid = t, ty_gemm_f32(ks, &g, t, nt, s.p);
   bool ok = true, whole = true, once = true;

@@ -155,7 +155,7 @@ static void compare(make f, bool no_compiler) {
       result a = run(apart, sizes[i][0], sizes[i][1], last), b = run(fused, sizes[i][0], sizes[i][1], 0);
       double worst = 0;
       CHECK(a.n == b.n && a.n > 0);
-      for (size_t k = 0; k < a.n && k < b.n; k++) worst = fmax(worst, isnan(a.p[k]) || isnan(b.p[k]) ? 1 : fabs(a.p[k] - b.p[k]));
+      for (size_t k = 0; k < a.n && k < b.n; k++) worst = fmax(worst, isnan(a.p[k]) || isnan(b.p[k]) ? 1 : fabs(a.p[k] - b.p[k]) / (1 + fabs(a.p[k])));
       if (worst > 2e-6) fprintf(stderr, "threads %d, b %d, s %d: differs by %g\n", t, (int)sizes[i][0], (int)sizes[i][1], worst);
       CHECK(worst <= 2e-6);
       free(a.p);
