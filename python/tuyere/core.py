@@ -1,10 +1,12 @@
 """What both doors share: from a traced graph to a callable, with PyTorch as the answer to everything that goes wrong."""
 
+import contextlib
 import time
 import warnings
 
 import torch
 from torch import fx
+from torch._guards import detect_fake_mode
 
 from . import _ext, partition, stats, trace
 from .importer import is_tensor
@@ -55,9 +57,11 @@ def _build(fn, fakes, roles, options, record, names):
         if isinstance(fake, (torch.SymFloat, torch.SymBool)):
             raise _ext.Unsupported(f"an argument of type {type(fake).__name__}")
     flat, clean = None, False
-    with record.stage("trace"):
+    with record.stage("trace"), detect_fake_mode(fakes) or contextlib.nullcontext():
         try:
             flat, clean = trace.flat_graph(fn, fakes)
+            if not clean and not trace.under_modes(flat):
+                flat, clean = trace.without_mutation(flat, fakes)
         except Exception as e:
             if not isinstance(fn, fx.GraphModule):
                 raise
@@ -65,7 +69,7 @@ def _build(fn, fakes, roles, options, record, names):
     if clean:
         return partition.compile_graph(flat, _by_placeholder(flat, roles), _by_placeholder(flat, names or ()), options, record)
     if flat is not None:
-        record.notes.append("something is changed in place or under a mode: AOTAutograd makes the graph functional")
+        record.notes.append("arguments are changed in place, or modes are switched: AOTAutograd makes the graph functional")
     inside = 0.0
 
     def compile_inner(aten, _):

@@ -10,9 +10,10 @@ MESSAGE = (
 )
 # What guards and counters ask of a parameter without touching its data.
 _METADATA = {
-    "device", "dim", "dtype", "grad", "grad_fn", "is_contiguous", "is_cpu", "is_inference", "is_leaf", "is_meta",
-    "is_nested", "is_quantized", "is_sparse", "layout", "names", "ndim", "numel", "requires_grad", "shape", "size", "stride",
-    "storage_offset", "_version", "__hash__",
+    "_base", "_is_view", "_is_zerotensor", "_version", "__hash__", "device", "dim", "dtype", "element_size", "grad", "grad_fn",
+    "is_complex", "is_conj", "is_contiguous", "is_cpu", "is_cuda", "is_floating_point", "is_inference", "is_leaf", "is_meta",
+    "is_mkldnn", "is_neg", "is_nested", "is_quantized", "is_sparse", "is_sparse_csr", "itemsize", "layout", "names", "nbytes",
+    "ndim", "nelement", "numel", "output_nr", "requires_grad", "shape", "size", "storage_offset", "stride",
 }  # fmt: skip
 
 

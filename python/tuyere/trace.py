@@ -4,6 +4,7 @@ import contextlib
 
 import torch
 from torch import fx
+from torch._dispatch.python import enable_python_dispatcher
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from . import _ext, table
@@ -16,20 +17,43 @@ def flat_graph(fn, fakes) -> tuple[fx.GraphModule, bool]:
     """The ATen graph of fn over fake tensors and sizes, and whether it is functional as it stands."""
     with torch.no_grad(), _no_inference_mode():
         gm = make_fx(fn, decomposition_table=table.decompositions(), pre_dispatch=True, _allow_non_fake_inputs=True)(*fakes)
-    clean = True
     for node in list(gm.graph.nodes):
         if node.op == "get_attr" and "val" not in node.meta:
             node.meta["val"] = getattr(gm, node.target, None)
-        if node.op != "call_function":
-            continue
-        if node.target in _GRAD_SWITCHES:
+        if node.op == "call_function" and node.target in _GRAD_SWITCHES:
             gm.graph.erase_node(node)
-        elif isinstance(node.target, torch._ops.OpOverload):
-            clean &= not node.target._schema.is_mutable
-        elif getattr(node.target, "__module__", "").startswith(("torch._C", "torch.amp")):
-            clean = False
     gm.recompile()
-    return gm, clean
+    return gm, not _mutates(gm) and not under_modes(gm)
+
+
+def without_mutation(gm: fx.GraphModule, fakes) -> tuple[fx.GraphModule, bool]:
+    """The same graph with operators that change temporaries in place replaced by functional ones.
+
+    Not functional still when arguments are changed.
+    """
+    with torch.no_grad(), _no_inference_mode(), enable_python_dispatcher():
+        fn = torch.func.functionalize(gm, remove="mutations")
+        gm = make_fx(fn, decomposition_table=table.decompositions(), _allow_non_fake_inputs=True)(*fakes)
+    for node in gm.graph.nodes:
+        if node.op == "get_attr" and "val" not in node.meta:
+            node.meta["val"] = getattr(gm, node.target, None)
+    return gm, not _mutates(gm)
+
+
+def _mutates(gm) -> bool:
+    return any(
+        node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable for node in gm.graph.nodes
+    )
+
+
+def under_modes(gm) -> bool:
+    """Are modes such as autocast switched inside the graph?"""
+    return any(
+        node.op == "call_function"
+        and not isinstance(node.target, torch._ops.OpOverload)
+        and (getattr(node.target, "__module__", None) or "").startswith(("torch._C", "torch.amp"))
+        for node in gm.graph.nodes
+    )
 
 
 @contextlib.contextmanager

@@ -109,6 +109,7 @@ TY_F64(sin) TY_F64(cos) TY_F64(tanh) TY_F64(erf) TY_F64(erfc)
 
 /* ---- exp and its kin: x = n ln2 + r, e^x = 2^n e^r; 2^n is applied in two halves, which reach subnormals and infinity ---- */
 #define TY_ROUND_F32 0x1.8p+23f /* adding this rounds to an integer, which then stands in the low bits */
+TY_F ty_i32 ty_low_f32(float t) { return (ty_i32)((ty_u32)ty_bits_f32(t) << 9) >> 9; }
 TY_F float ty_exp_poly_f32(float r) { /* e^r - 1 for |r| <= ln2 / 2 */
   float q = 0x1.9efcdcp-13f;
   q = q * r + 0x1.6d9bd6p-10f;
@@ -123,18 +124,18 @@ TY_F float ty_exp_f32(float a) { /* 1 ulp */
   const float x = a < -104.0f ? -104.0f : a > 89.0f ? 89.0f : a;
   const float t = x * 0x1.715476p+0f + TY_ROUND_F32, n = t - TY_ROUND_F32;
   const float r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f; /* 16 bits of ln2, so that n times it is exact */
-  return ty_scale_f32(1.0f + ty_exp_poly_f32(r), (ty_bits_f32(t) << 9) >> 9);
+  return ty_scale_f32(1.0f + ty_exp_poly_f32(r), ty_low_f32(t));
 }
 TY_F float ty_exp2_f32(float a) { /* 1 ulp */
   const float x = a < -151.0f ? -151.0f : a > 129.0f ? 129.0f : a;
   const float t = x + TY_ROUND_F32, r = (x - (t - TY_ROUND_F32)) * 0x1.62e43p-1f;
-  return ty_scale_f32(1.0f + ty_exp_poly_f32(r), (ty_bits_f32(t) << 9) >> 9);
+  return ty_scale_f32(1.0f + ty_exp_poly_f32(r), ty_low_f32(t));
 }
 TY_F float ty_expm1_f32(float a) { /* 2 ulp */
   const float x = a < -18.0f ? -18.0f : a > 89.0f ? 89.0f : a;
   const float t = x * 0x1.715476p+0f + TY_ROUND_F32, n = t - TY_ROUND_F32;
   const float r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
-  const float h = ty_pow2_f32(((ty_bits_f32(t) << 9) >> 9) - 1); /* half of 2^n, which itself may overflow */
+  const float h = ty_pow2_f32((ty_low_f32(t)) - 1); /* half of 2^n, which itself may overflow */
   const float y = 2.0f * (ty_exp_poly_f32(r) * h + (h - 0.5f));
   return a == 0 ? a : y;
 }
@@ -142,7 +143,7 @@ TY_F float ty_tanh_f32(float a) { /* 2 ulp; from e^(-2|a|) - 1, so that nothing 
   const float m = __builtin_fabsf(a), x = m > 9.5f ? -19.0f : m * -2.0f;
   const float t = x * 0x1.715476p+0f + TY_ROUND_F32, n = t - TY_ROUND_F32;
   const float r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
-  const float s = ty_pow2_f32((ty_bits_f32(t) << 9) >> 9), e = ty_exp_poly_f32(r) * s + (s - 1.0f);
+  const float s = ty_pow2_f32(ty_low_f32(t)), e = ty_exp_poly_f32(r) * s + (s - 1.0f);
   return __builtin_copysignf(e / (2.0f + e), a);
 }
 
