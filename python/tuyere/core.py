@@ -6,7 +6,7 @@ import warnings
 
 import torch
 from torch import fx
-from torch._guards import detect_fake_mode
+from torch._subclasses.fake_tensor import FakeTensor
 
 from . import _ext, partition, stats, trace
 from .importer import is_tensor
@@ -31,15 +31,16 @@ def warn_once(text: str) -> None:
         warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
-def build(fn, fakes, roles, options, record: stats.Record, eager, names=None):
+def build(fn, fakes, roles, options, record: stats.Record, eager, names=None, examples=None):
     """A callable over flat arguments for fn, or `eager` itself when PyTorch should run it.
 
     fn: Dynamo's graph, or any function over flat arguments that returns a flat tuple. fakes: its arguments, fake.
     roles: "param" or "input", one each. eager: fn as PyTorch runs it. names: of the arguments, for messages.
+    examples: the arguments as Dynamo gives them, for AOTAutograd.
     A call raises Unsupported or Mismatch when an argument is no plain dense tensor, or not of the compiled kind.
     """
     try:
-        return _build(fn, fakes, roles, options, record, names)
+        return _build(fn, fakes, roles, options, record, names, examples)
     except Exception as e:  # never a crash: the reason is kept
         if options.strict and not isinstance(e, _ext.Unsupported):
             raise
@@ -52,12 +53,12 @@ def build(fn, fakes, roles, options, record: stats.Record, eager, names=None):
         stats.publish(record)
 
 
-def _build(fn, fakes, roles, options, record, names):
+def _build(fn, fakes, roles, options, record, names, examples):
     for fake in fakes:
         if isinstance(fake, (torch.SymFloat, torch.SymBool)):
             raise _ext.Unsupported(f"an argument of type {type(fake).__name__}")
     flat, clean = None, False
-    with record.stage("trace"), detect_fake_mode(fakes) or contextlib.nullcontext():
+    with record.stage("trace"), _fake_mode(fakes):
         try:
             flat, clean = trace.flat_graph(fn, fakes)
             if not clean and not trace.under_modes(flat):
@@ -78,15 +79,34 @@ def _build(fn, fakes, roles, options, record, names):
         placeholders = [node for node in aten.graph.nodes if node.op == "placeholder"]
         kinds = roles if len(roles) == len(placeholders) else ["input"] * len(placeholders)
         called = _by_placeholder(aten, names if names and len(names) == len(placeholders) else ())
-        call = partition.compile_graph(aten, _by_placeholder(aten, kinds), called, options, record, keep_aliases=False)
+        call = partition.compile_graph(aten, _by_placeholder(aten, kinds), called, options, record)
         inside = time.perf_counter() - start
         return call
 
     with record.stage("trace"):
-        call = trace.functionalised(fn if isinstance(fn, fx.GraphModule) else flat, fakes, compile_inner)
+        call = trace.functionalised(fn if isinstance(fn, fx.GraphModule) else flat, examples or fakes, compile_inner)
     record.seconds["trace"] -= inside
     record.wrapped = True
     return call
+
+
+@contextlib.contextmanager
+def _fake_mode(fakes):
+    """The mode that the fake tensors belong to; Dynamo has put another in its place by now."""
+    mode = next((fake.fake_mode for fake in fakes if isinstance(fake, FakeTensor)), None)
+    context = torch._guards.TracingContext.try_get()
+    if mode is None:
+        yield
+        return
+    before = context.fake_mode if context else None
+    try:
+        if context:
+            context.fake_mode = mode
+        with mode:
+            yield
+    finally:
+        if context:
+            context.fake_mode = before
 
 
 def _by_placeholder(gm, roles) -> dict:

@@ -32,7 +32,7 @@ def backend(gm: torch.fx.GraphModule, example_inputs, *, options=None, mode=None
         stats.publish(record)
         return eager
     roles = [role(node, example) for node, example in zip(placeholders, example_inputs)]
-    call = core.build(gm, fakes, roles, parsed, record, eager)
+    call = core.build(gm, fakes, roles, parsed, record, eager, examples=example_inputs)
     if call is not eager and parsed.release_weights:
         # Now, before Dynamo makes its guards: they then expect the released parameters.
         from .release import release

@@ -28,17 +28,17 @@ def short_name(node: fx.Node) -> str:
     return getattr(node.target, "__name__", str(node.target))
 
 
-def compile_graph(gm: fx.GraphModule, roles: dict, names: dict, options, record: Record, keep_aliases: bool = True):
+def compile_graph(gm: fx.GraphModule, roles: dict, names: dict, options, record: Record):
     """A callable over the graph's flat arguments that returns a tuple, and the programs in it.
 
-    `roles`: "param" or "input" by placeholder; `names`: what to call it in messages. `keep_aliases`: outputs that share memory in PyTorch do so here.
-    Raises Unsupported when nothing of the graph is worth a program.
+    `roles`: "param" or "input" by placeholder; `names`: what to call it in messages. Outputs that
+    share memory in PyTorch do so here. Raises Unsupported when nothing of the graph is worth a program.
     """
-    return _Cutter(gm, roles, names, options, record, keep_aliases).run()
+    return _Cutter(gm, roles, names, options, record).run()
 
 
 class _Cutter:
-    def __init__(self, gm, roles, names, options, record, keep_aliases):
+    def __init__(self, gm, roles, names, options, record):
         self.gm, self.roles, self.names, self.options, self.record = gm, roles, names, options, record
         gm.graph.eliminate_dead_code()
         self.nodes = list(gm.graph.nodes)
@@ -46,7 +46,7 @@ class _Cutter:
         self.results = list(self.nodes[-1].args[0])
         self.reasons: dict[fx.Node, str] = {}  # why a node runs in PyTorch
         self.constants = {node: _attribute(gm, node.target) for node in self.nodes if node.op == "get_attr"}
-        self.tails = self._find_tails(keep_aliases)
+        self.tails = self._find_tails()
 
     def run(self):
         record = self.record
@@ -157,7 +157,7 @@ class _Cutter:
 
     # ---- outputs ----
 
-    def _find_tails(self, keep_aliases) -> dict:
+    def _find_tails(self) -> dict:
         """By result: (base node, view nodes to apply to it in PyTorch), where a result is a view that stays one."""
         tails = {}
         owners: dict[int, fx.Node] = {}
@@ -172,7 +172,7 @@ class _Cutter:
             if not isinstance(result, fx.Node) or not is_tensor(result.meta.get("val")):
                 continue
             key = _storage(result)
-            if keep_aliases and key is not None and (key in owners or len(shared[key]) > 1):
+            if key is not None and (key in owners or len(shared[key]) > 1):
                 tail = _chain(result, lambda node: False)
             elif not result.meta["val"].is_contiguous():
                 tail = _chain(result, lambda node: node.meta["val"].is_contiguous(), _SAME_SIZE)

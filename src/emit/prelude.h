@@ -21,6 +21,10 @@ TY_F ty_i32 ty_bits_f32(float a) { ty_i32 r; __builtin_memcpy(&r, &a, 4); return
 TY_F float ty_float_i32(ty_i32 a) { float r; __builtin_memcpy(&r, &a, 4); return r; }
 TY_F ty_i64 ty_bits_f64(double a) { ty_i64 r; __builtin_memcpy(&r, &a, 8); return r; }
 TY_F double ty_float_i64(ty_i64 a) { double r; __builtin_memcpy(&r, &a, 8); return r; }
+TY_F float ty_clamp_f32(float a, float lo, float hi) { /* keeps NaN; two steps, so that it becomes max and min */
+  const float x = lo > a ? lo : a;
+  return hi < x ? hi : x;
+}
 TY_F float ty_pow2_f32(ty_i32 n) { return ty_float_i32((ty_i32)((ty_u32)(n + 127) << 23)); } /* -126 <= n <= 127 */
 
 /* ---- Integers: wrap, never trap ---- */
@@ -121,18 +125,18 @@ TY_F float ty_exp_poly_f32(float r) { /* e^r - 1 for |r| <= ln2 / 2 */
 }
 TY_F float ty_scale_f32(float p, ty_i32 n) { return p * ty_pow2_f32(n >> 1) * ty_pow2_f32(n - (n >> 1)); }
 TY_F float ty_exp_f32(float a) { /* 1 ulp */
-  const float x = a < -104.0f ? -104.0f : a > 89.0f ? 89.0f : a;
+  const float x = ty_clamp_f32(a, -104.0f, 89.0f);
   const float t = x * 0x1.715476p+0f + TY_ROUND_F32, n = t - TY_ROUND_F32;
   const float r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f; /* 16 bits of ln2, so that n times it is exact */
   return ty_scale_f32(1.0f + ty_exp_poly_f32(r), ty_low_f32(t));
 }
 TY_F float ty_exp2_f32(float a) { /* 1 ulp */
-  const float x = a < -151.0f ? -151.0f : a > 129.0f ? 129.0f : a;
+  const float x = ty_clamp_f32(a, -151.0f, 129.0f);
   const float t = x + TY_ROUND_F32, r = (x - (t - TY_ROUND_F32)) * 0x1.62e43p-1f;
   return ty_scale_f32(1.0f + ty_exp_poly_f32(r), ty_low_f32(t));
 }
 TY_F float ty_expm1_f32(float a) { /* 2 ulp */
-  const float x = a < -18.0f ? -18.0f : a > 89.0f ? 89.0f : a;
+  const float x = ty_clamp_f32(a, -18.0f, 89.0f);
   const float t = x * 0x1.715476p+0f + TY_ROUND_F32, n = t - TY_ROUND_F32;
   const float r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
   const float h = ty_pow2_f32((ty_low_f32(t)) - 1); /* half of 2^n, which itself may overflow */
@@ -162,7 +166,7 @@ TY_F float ty_log_poly_f32(float f) { /* (log(1 + f) - f + f^2 / 2) / f^3 */
 TY_F float ty_log_tail_f32(float f) { return f * f * (f * ty_log_poly_f32(f) - 0.5f); } /* log(1 + f) - f */
 TY_F float ty_log_split_f32(float a, float *f) { /* the exponent */
   const int tiny = a < 0x1p-126f;
-  const ty_i32 b = ty_bits_f32(tiny ? a * 0x1p+23f : a), e = (b - 0x3f3504f3) >> 23;
+  const ty_i32 b = ty_bits_f32(tiny ? a * 0x1p+23f : a), e = (ty_i32)((ty_u32)b - 0x3f3504f3u) >> 23;
   *f = ty_float_i32((ty_i32)((ty_u32)b - ((ty_u32)e << 23))) - 1.0f;
   return (float)(e - (tiny ? 23 : 0));
 }
@@ -213,7 +217,7 @@ TY_F float ty_cos_f32(float a) { return ty_sin_quadrant_f32(a, 1); }
 
 /* ---- erf and erfc ---- */
 TY_F float ty_erf_f32(float a) { /* 4 ulp; a P(a^2), the argument of P centred, which keeps its terms small */
-  const float x = a > 3.95f ? 3.95f : a < -3.95f ? -3.95f : a;
+  const float x = ty_clamp_f32(a, -3.95f, 3.95f);
   const float t = x * x * 0x1.0685a4p-3f - 1.0f;
   float p = -0x1.fe31aap-11f;
   p = p * t + 0x1.39583ep-9f;
@@ -232,7 +236,7 @@ TY_F float ty_erf_f32(float a) { /* 4 ulp; a P(a^2), the argument of P centred, 
   p = p * t + -0x1.6e1eb8p-3f;
   p = p * t + 0x1.6e97cp-2f;
   const float y = p * x;
-  return y > 1.0f ? 1.0f : y < -1.0f ? -1.0f : y;
+  return ty_clamp_f32(y, -1.0f, 1.0f);
 }
 TY_F float ty_erfc_f32(float a) { /* 4 ulp; e^(-x^2) P((x - 3) / (x + 3)), the square in two parts */
   const float m = __builtin_fabsf(a), x = m > 10.5f ? 10.5f : m;

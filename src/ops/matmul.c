@@ -40,12 +40,15 @@ static bool is_constant(const ty_value *v) {
 static ty_value *product(ty_graph *g, ty_value *a, ty_value *b, ty_value *bias) {
   static const int swap[2] = { 1, 0 };
   if (!a || !b) return NULL;
-  if (b->rank == 2 && a->rank) {
+  ty_dtype c = ty_o_compute(a->dtype);
+  a = ty_c_cast(g, a, c);
+  bias = ty_c_cast(g, bias, c);
+  if (b->rank == 2) {
     ty_value *w = untransposed(g, b);
-    if (w && is_constant(w)) return ty_c_linear(g, a, w, bias);
-    if (is_constant(b)) return ty_c_linear(g, a, ty_c_permute(g, b, swap), bias);
+    if (w && is_constant(w)) return ty_c_linear(g, a, ty_c_cast(g, w, c), bias);
+    if (is_constant(b)) return ty_c_linear(g, a, ty_c_cast(g, ty_c_permute(g, b, swap), c), bias);
   }
-  ty_value *r = ty_c_matmul(g, a, b);
+  ty_value *r = ty_c_matmul(g, a, ty_c_cast(g, b, c));
   return bias ? ty_o2(g, TY_P_add, r, bias) : r;
 }
 
@@ -71,7 +74,7 @@ ty_status ty_matmul_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   ty_value *a = ty_o_val(n, 0), *b = ty_o_val(n, 1);
   if (a->rank == 1) a = ty_o_unsqueeze(g, a, 0);
   if (b->rank == 1) b = ty_o_unsqueeze(g, b, 1);
-  return ty_o_done(g, rep, ty_o_reshape_like(g, product(g, a, b, NULL), n->outs[0]));
+  return ty_o_done(g, rep, ty_o_fit(g, ty_o_reshape_like(g, product(g, a, b, NULL), n->outs[0]), n->outs[0]));
 }
 ty_status ty_outer_infer(ty_graph *g, ty_node *n) {
   ty_value *a = ty_o_val(n, 0), *b = ty_o_val(n, 1);
@@ -84,7 +87,7 @@ ty_status ty_outer_infer(ty_graph *g, ty_node *n) {
   return ty_o_out(g, n, ty_promo_result(&p), 2, s);
 }
 ty_status ty_outer_lower(ty_graph *g, ty_node *n, ty_value **rep) {
-  ty_dtype dt = n->outs[0]->dtype;
+  ty_dtype dt = ty_o_compute(n->outs[0]->dtype);
   ty_value *a = ty_o_unsqueeze(g, ty_c_cast(g, ty_o_val(n, 0), dt), 1);
   return ty_o_done(g, rep, ty_o_fit(g, ty_o2(g, TY_P_mul, a, ty_c_cast(g, ty_o_val(n, 1), dt)), n->outs[0]));
 }
@@ -118,8 +121,10 @@ ty_status ty_addmm_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   if (vec) b = ty_o_unsqueeze(g, b, 1);
   if (plain && !vec && c->rank == 1 && c->shape[0] == o->shape[o->rank - 1]) return ty_o_done(g, rep, ty_o_fit(g, product(g, a, b, c), o));
   ty_value *r = ty_o_reshape_like(g, product(g, a, b, NULL), o);
-  if (alpha != 1) r = ty_o2(g, TY_P_mul, r, ty_o_num(g, o->dtype, alpha));
-  if (beta != 0) r = ty_o2(g, TY_P_add, beta == 1 ? c : ty_o2(g, TY_P_mul, c, ty_o_num(g, o->dtype, beta)), r);
+  ty_dtype dt = ty_o_compute(o->dtype);
+  c = ty_c_cast(g, c, dt);
+  if (alpha != 1) r = ty_o2(g, TY_P_mul, r, ty_o_num(g, dt, alpha));
+  if (beta != 0) r = ty_o2(g, TY_P_add, beta == 1 ? c : ty_o2(g, TY_P_mul, c, ty_o_num(g, dt, beta)), r);
   return ty_o_done(g, rep, ty_o_fit(g, r, o));
 }
 
@@ -144,8 +149,10 @@ ty_status ty_linear_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   if (x->rank == 1) x = ty_o_unsqueeze(g, x, 0);
   if (w->rank == 1) w = ty_o_unsqueeze(g, w, 0);
   if (!x || !w) return ty_o_done(g, rep, NULL);
-  if (b) b = ty_c_expand(g, b, 1, &w->shape[0]);
-  return ty_o_done(g, rep, ty_o_reshape_like(g, ty_c_linear(g, x, w, b), n->outs[0]));
+  ty_dtype c = ty_o_compute(x->dtype);
+  if (b) b = ty_c_cast(g, ty_c_expand(g, b, 1, &w->shape[0]), c);
+  ty_value *y = ty_c_linear(g, ty_c_cast(g, x, c), ty_c_cast(g, w, c), b);
+  return ty_o_done(g, rep, ty_o_fit(g, ty_o_reshape_like(g, y, n->outs[0]), n->outs[0]));
 }
 
 /* cosine_similarity(x1, x2, dim, eps): x / max(norm, eps) of each, multiplied and summed, as eager. */
@@ -175,6 +182,7 @@ ty_status ty_cosine_similarity_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   ty_dtype dt;
   ty_value *u[2];
   TY_TRY(cosine_shape(g, n, &r, s, &d, &dt));
+  dt = ty_o_compute(dt);
   for (int i = 0; i < 2; i++) {
     ty_value *x = ty_c_cast(g, ty_o_val(n, i), dt);
     x = x ? ty_c_expand(g, x, r, s) : NULL;

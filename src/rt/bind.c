@@ -107,6 +107,16 @@ static bool place_barriers(const ty_program *p, rt_bind *bind) {
   return true;
 }
 
+static void link_gemms(rt_bind *bind) {
+  const rt_bound *next = NULL;
+  for (int i = bind->nbound - 1; i >= 0; i--) {
+    rt_bound *b = &bind->bound[i];
+    if (b->step->kind != RT_GEMM) continue;
+    b->next_gemm = next;
+    if (b->step->u.gemm.packed && !b->skip) next = b;
+  }
+}
+
 /* Waking the pool and each barrier cost; a run that gains less than that stays on the caller. */
 static void choose_threads(rt_bind *bind) {
   const double wake = 1.5e-6, barrier = 0.3e-6, share = 0.5e-6;
@@ -149,6 +159,7 @@ static ty_status bind_fill(ty_program *p, ty_ctx *ctx, rt_phase phase, const rt_
     TY_TRY(ty_rt_bound_make(p, ctx, vals, bind, b));
     if (b->scratch > bind->scratch) bind->scratch = b->scratch;
   }
+  link_gemms(bind);
   if (!plan_arena(p, phase, bind) || !place_barriers(p, bind)) return ty_fail(ctx, TY_NOMEM, "out of memory for the memory plan");
   choose_threads(bind);
   return TY_OK;

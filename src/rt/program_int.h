@@ -59,6 +59,7 @@ typedef struct rt_bound {
   const ty_i64 *par;
   int64_t off[6];            /* elements, by ref */
   double flops, bytes;
+  const struct rt_bound *next_gemm; /* the next product with packed weights that all threads work on: a hint to prefetch */
   union {
     ty_gemm gemm;
     ty_gemm64 gemm64;

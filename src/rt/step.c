@@ -37,7 +37,7 @@ static void do_epilogue(void *ctx, int tid, int64_t batch, int64_t m0, int64_t m
   e->fn(&e->ka, batch * e->m + m0, batch * e->m + m1, n0, n1);
 }
 
-static void do_gemm(const ty_kernels *ks, const rt_bound *b, void *const *ptr, ty_kargs *ka, void *scratch, int tid, int nt) {
+static void do_gemm(const ty_kernels *ks, const rt_bound *b, void *const *all, void *const *ptr, ty_kargs *ka, void *scratch, int tid, int nt) {
   if (b->step->u.gemm.f64) {
     ty_gemm64 g = b->u.gemm64;
     g.a = (const double *)ptr[GEMM_A] + b->off[GEMM_A];
@@ -46,7 +46,7 @@ static void do_gemm(const ty_kernels *ks, const rt_bound *b, void *const *ptr, t
     ty_gemm_f64(&g, tid, nt);
     return;
   }
-  ty_gemm g = b->u.gemm;
+  ty_gemm g = b->u.gemm, next;
   epilogue e = {.m = g.m};
   g.a = (const float *)ptr[GEMM_A] + b->off[GEMM_A];
   g.b = (const float *)ptr[GEMM_B] + b->off[GEMM_B];
@@ -57,6 +57,11 @@ static void do_gemm(const ty_kernels *ks, const rt_bound *b, void *const *ptr, t
     e.fn = atomic_load_explicit(&b->step->fn, memory_order_acquire);
     g.epi = do_epilogue, g.epi_ctx = &e;
   } else g.c = (float *)ptr[GEMM_C] + b->off[GEMM_C];
+  if (b->next_gemm) {
+    next = b->next_gemm->u.gemm;
+    next.b = all[b->next_gemm->step->ref0 + GEMM_B];
+    g.next = &next;
+  }
   ty_gemm_f32(ks, &g, tid, nt, scratch);
 }
 
@@ -80,10 +85,11 @@ static void do_pack(const ty_kernels *ks, const rt_bound *b, void *const *ptr, i
 void ty_rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault) {
   const rt_step *s = b->step;
   ty_kargs ka = {.par = b->par, .scratch = scratch, .fault = fault, .self = s->loop.self};
+  void *const *all = ptr;
   ka.buf = ptr += s->ref0;
   switch (s->kind) {
   case RT_LOOP: do_loop(b, &ka, tid, nt); break;
-  case RT_GEMM: do_gemm(ks, b, ptr, &ka, scratch, tid, nt); break;
+  case RT_GEMM: do_gemm(ks, b, all, ptr, &ka, scratch, tid, nt); break;
   case RT_ATTN: do_attn(ks, b, ptr, scratch, tid, nt); break;
   case RT_PACK: do_pack(ks, b, ptr, tid, nt); break;
   case RT_SCAN: ty_rt_scan_do(&s->u.scan, b->u.scan.outer, b->u.scan.len, b->u.scan.inner, ptr[COPY_SRC], ptr[COPY_DST], tid, nt); break;
