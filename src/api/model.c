@@ -117,10 +117,12 @@ static void compile_loops(ty_ctx *ctx, ty_model *m, const ty_options *o) {
     }
     ty_cc cc;
     ty_cc_id id;
-    if (m->nbuilt && !ty_cc_find(ctx, o->python, &cc) && !ty_cc_identity(ctx, &cc, &id)) snprintf(m->compiler, sizeof m->compiler, "%s", id.version);
-    else snprintf(m->compiler, sizeof m->compiler, "cached");
+    if (!m->nbuilt) strcpy(m->compiler, "cached");
+    else if (!ty_cc_find(ctx, o->python, &cc)) snprintf(m->compiler, sizeof m->compiler, "%s", ty_cc_identity(ctx, &cc, &id) ? cc.text : id.version);
+    ty_ctx_clear(ctx);
   } else {
-    snprintf(m->compiler, sizeof m->compiler, "none: loops run interpreted (%.1000s)", st == TY_NOMEM ? "no memory" : ty_ctx_error(ctx));
+    if (st == TY_NOMEM) ty_fail(ctx, st, "out of memory");
+    snprintf(m->compiler, sizeof m->compiler, "none: loops run interpreted (%.1000s)", ty_ctx_error(ctx));
     static atomic_bool said;
     if (!atomic_exchange(&said, true)) ty_log(ctx, "no compiled kernels: %s. The model runs from the library's own kernels, slower.", ty_ctx_error(ctx));
     ty_ctx_clear(ctx);
@@ -191,7 +193,7 @@ char *ty_model_source(const ty_model *m) {
 
 char *ty_model_explain(const ty_model *m) {
   ty_str s = { 0 };
-  ty_str_add(&s, "{\"operators\": %s, \"steps\": [", m->operators.p ? m->operators.p : "{}");
+  ty_str_add(&s, "{\"operators\": %s, \"steps\": [", m->operators.p && !m->operators.failed ? m->operators.p : "{}");
   for (int i = 0; i < m->sched->steps.n; i++) {
     const ty_sched_step *p = &m->sched->steps.p[i];
     ty_str_add(&s, "%s{\"name\": ", i ? ", " : "");

@@ -32,13 +32,17 @@ typedef struct build {
   const ty_cache_kernel *k;
   ty_cache_entry *e;
   int n;
+  int look;     /* 0: first, 1: with the lock, 2: after compiling */
+  bool have_cc; /* it is looked for when something is missing */
+  char why[512]; /* the loader's last complaint: its own text does not last */
   ty_cc cc;
   TY_VEC(seen) seen;
 } build;
 
 static void hash_text(ty_hash *h, const char *s) { *h = ty_hash_bytes(s, strlen(s) + 1, *h); }
 
-static void make_keys(build *b, const ty_cc_id *id) {
+/* Nothing of the compiler is in it: an entry must serve where there is none. The flags are those of gcc's spelling. */
+static void make_keys(build *b) {
 #if defined __x86_64__
   const char *arch = "x86_64";
 #elif defined __aarch64__
@@ -49,9 +53,10 @@ static void make_keys(build *b, const ty_cc_id *id) {
   char head[128];
   const char *flags[64];
   ty_hash common = {0, 0};
-  snprintf(head, sizeof head, "tuyere cache 1, abi %d, %s, %s %d", b->o->abi, arch, id->family, id->major);
+  snprintf(head, sizeof head, "tuyere cache 2, abi %d, %s", b->o->abi, arch);
   hash_text(&common, head);
-  int nf = ty_cc_flags(&b->cc, b->o->isa, flags, 64);
+  static const ty_cc any;
+  int nf = ty_cc_flags(&any, b->o->isa, flags, 64);
   for (int i = 0; i < nf; i++) hash_text(&common, flags[i]);
   for (int i = 0; b->o->extra && b->o->extra[i]; i++) hash_text(&common, b->o->extra[i]);
   hash_text(&common, b->o->header ? b->o->header : "");
@@ -92,6 +97,21 @@ static bool verify(build *b, int fd, const struct stat *st) {
   return ok;
 }
 
+/* The loader goes by names first, and what it knows under this one may be a file that has been replaced since: so each
+ * look at the directory spells the path in its own way. */
+static bool load(build *b, ty_cache_entry *e, const char *dir, const char *symbol) {
+  static const char *const spelled[] = {"", "./", "././"};
+  char path[TY_CACHE_PATH + 64];
+  snprintf(path, sizeof path, "%s/%s%s.so", dir, spelled[b->look], e->key);
+  e->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (e->handle && (e->fn = dlsym(e->handle, symbol))) return true;
+  const char *why = dlerror();
+  snprintf(b->why, sizeof b->why, "%s", why ? why : "");
+  if (e->handle) dlclose(e->handle);
+  e->handle = NULL;
+  return false;
+}
+
 /* Loads kernel i from dir when it is there and whole. A damaged or unloadable one counts as missing: it is replaced. */
 static bool lookup(build *b, const char *dir, int i) {
   char path[TY_CACHE_PATH + 64];
@@ -104,16 +124,12 @@ static bool lookup(build *b, const char *dir, int i) {
   /* Touched for the eviction's order; no more often than it matters. */
   if (ok && st.st_mtime + 60 < time(NULL)) futimens(fd, NULL);
   close(fd);
-  if (!ok || !(e->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL))) return false;
-  if (!(e->fn = dlsym(e->handle, b->k[i].symbol))) {
-    dlclose(e->handle);
-    e->handle = NULL;
-  }
-  return e->handle != NULL;
+  return ok && load(b, e, dir, b->k[i].symbol);
 }
 
-static int lookup_missing(build *b, const char *dir) {
+static int lookup_missing(build *b, const char *dir, int look) {
   int missing = 0;
+  b->look = look;
   for (int i = 0; i < b->n; i++)
     if (!b->e[i].handle) missing += !lookup(b, dir, i);
   return missing;
@@ -294,16 +310,28 @@ static void unlock_request(int fd) {
   close(fd);          /* the file stays for the next; eviction removes it when it is old */
 }
 
+static ty_status need_cc(build *b) {
+  if (!b->have_cc) TY_TRY(ty_cc_find(b->ctx, b->o->zig, &b->cc));
+  b->have_cc = true;
+  return TY_OK;
+}
+
+/* What is still missing after it was built cannot be loaded here: removed, so that it is not found again. */
+static ty_status remove_unloadable(build *b, const char *dir) {
+  char path[TY_CACHE_PATH + 64];
+  for (int i = 0; i < b->n; i++)
+    if (!b->e[i].handle && snprintf(path, sizeof path, "%s/%s.so", dir, b->e[i].key) > 0) unlink(path);
+  return ty_fail(b->ctx, TY_IO, "cannot load what was compiled in %s: %s", dir, b->why[0] ? b->why : "a file is missing");
+}
+
 static ty_status build_in(build *b, const char *dir) {
-  if (!lookup_missing(b, dir)) return TY_OK;
+  if (!lookup_missing(b, dir, 0)) return TY_OK;
+  TY_TRY(need_cc(b));
   int lock = lock_request(b, dir);
   ty_status s = TY_OK;
-  if (lookup_missing(b, dir)) { /* again: another may have built them meanwhile */
+  if (lookup_missing(b, dir, 1)) { /* again: another may have built them meanwhile */
     s = compile_missing(b, dir);
-    if (!s && lookup_missing(b, dir)) {
-      const char *why = dlerror();
-      s = ty_fail(b->ctx, TY_IO, "cannot load what was compiled in %s: %s", dir, why ? why : "a file or symbol is missing");
-    }
+    if (!s && lookup_missing(b, dir, 2)) s = remove_unloadable(b, dir);
     if (!s) cache_evict(dir);
   }
   unlock_request(lock);
@@ -313,17 +341,15 @@ static ty_status build_in(build *b, const char *dir) {
 ty_status ty_cache_build(ty_ctx *ctx, const ty_cache_opts *o, int n, const ty_cache_kernel *k, ty_cache_entry *out) {
   build b = {.ctx = ctx, .o = o, .k = k, .e = out, .n = n};
   char dir[TY_CACHE_PATH], why[1024];
-  ty_cc_id id;
   if (n <= 0) return TY_OK;
   memset(out, 0, (size_t)n * sizeof *out);
-  TY_TRY(ty_cc_find(ctx, o->zig, &b.cc));
-  TY_TRY(ty_cc_identity(ctx, &b.cc, &id));
-  make_keys(&b, &id);
+  make_keys(&b);
   cache_place place = cache_dir_open(ctx, dir, sizeof dir);
   ty_status s = place == CACHE_GOOD ? build_in(&b, dir) : TY_IO;
   if (s == TY_IO && place != CACHE_REFUSED) {
     snprintf(why, sizeof why, "%.1000s", ty_ctx_error(ctx));
-    s = cache_private_dir(ctx, why, dir, sizeof dir);
+    s = need_cc(&b); /* without one no other place helps */
+    if (!s) s = cache_private_dir(ctx, why, dir, sizeof dir);
     if (!s) s = build_in(&b, dir);
     if (!s) ty_ctx_clear(ctx); /* what failed first was made up for */
   }

@@ -25,9 +25,13 @@ typedef struct ty_cache_entry {
 } ty_cache_entry;
 
 /* Loads n kernels. Those not on disk are compiled in as many files as cores, in parallel, and published under each
- * kernel's key with hard links. The key is made of text, header, flags, architecture, ABI version and the compiler's
- * family and major version. Several processes may race: one compiles, others wait for it. All entries are loaded, or
- * none: TY_COMPILER (missing, failed, too slow; with its text), TY_IO (no place to write, or the directory is refused). */
+ * kernel's key with hard links. The key is made of text, header, flags, architecture and ABI version, and of nothing that
+ * belongs to a compiler: a cache that was filled elsewhere (another machine of the same level, the stage of an image that
+ * had gcc) serves a machine without any, and a compiler is not even looked for when nothing is missing. So a new
+ * compiler does not replace what an older one made: ty_cache_clear does. An entry that is damaged, or whole and cannot
+ * be loaded here (made against a newer libc), is compiled again, once; when that cannot be loaded either, it is removed.
+ * Several processes may race: one compiles, others wait for it. All entries are loaded, or none: TY_COMPILER (missing,
+ * failed, too slow; with its text), TY_IO (no place to write, or the directory is refused). */
 ty_status ty_cache_build(ty_ctx *, const ty_cache_opts *, int n, const ty_cache_kernel *, ty_cache_entry *out);
 void ty_cache_release(ty_cache_entry *, int n);
 

@@ -183,9 +183,11 @@ ty_status ty_cc_identity(ty_ctx *ctx, const ty_cc *cc, ty_cc_id *out) {
 }
 
 /* Nothing here may break NaN, infinities or signed zero: no -ffast-math, no -ffinite-math-only. Contraction to FMA is
- * allowed by the contract on numerics. -nostdlib: emitted code wants no start files and no libc but mem*. */
+ * allowed by the contract on numerics. -nostdlib: emitted code wants no start files, and of libc and libm what it calls
+ * itself. -z defs: a name that nothing defines fails here, with the compiler's text, and not when it is loaded. */
 static const char *const flags_all[] = {"-O3", "-std=gnu11", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno",
-  "-fno-trapping-math", "-fopenmp-simd", "-fno-semantic-interposition", "-fvisibility=hidden", "-nostdlib", "-w", "-fmax-errors=3", NULL};
+  "-fno-trapping-math", "-fopenmp-simd", "-fno-semantic-interposition", "-fvisibility=hidden", "-nostdlib", "-Wl,-z,defs", "-w",
+  "-fmax-errors=3", NULL};
 static const char *const flags_isa[TY_NISA][10] = {
   [TY_ISA_PORTABLE] = {NULL},
   [TY_ISA_AVX2] = {"-mavx2", "-mfma", NULL},
@@ -264,7 +266,7 @@ ty_status ty_cc_compile_all(ty_ctx *ctx, const ty_cc *cc, ty_isa isa, const char
       if (running[s].pid) continue;
       ty_cc_job *j = &jobs[next];
       j->status = TY_OK;
-      const char *tail[] = {"-o", j->out_path, j->src_path, "-lm", NULL};
+      const char *tail[] = {"-o", j->out_path, j->src_path, "-lm", "-lc", NULL};
       memcpy(argv + na, tail, sizeof tail);
       if (!ty_proc_start(&running[s], (char *const *)argv, env, limit, j->text, sizeof j->text)) j->status = TY_COMPILER;
       else job_of[s] = next;

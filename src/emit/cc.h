@@ -26,7 +26,7 @@ ty_status ty_cc_find(ty_ctx *, const char *zig, ty_cc *out);
 /* Runs `--version`, once a process for the same command. TY_COMPILER when that fails. */
 ty_status ty_cc_identity(ty_ctx *, const ty_cc *, ty_cc_id *out);
 
-/* The flags for a shared object at an ISA level, NULL-terminated, not yet with files and -lm; at most `max` with the NULL. */
+/* The flags for a shared object at an ISA level, NULL-terminated, not yet with files and libraries; at most `max` with the NULL. */
 int ty_cc_flags(const ty_cc *, ty_isa isa, const char **out, int max);
 
 /* One file to compile. When it fails, out_path does not exist and text is the compiler's own, cut to a few KB. */

@@ -151,10 +151,15 @@ static ty_status misfit(ty_graph *g, const char *op, const ty_schema_arg *s, con
  * aten.add.Tensor(x, 1) is aten.add.Scalar(x, 1). -1 when there is none. */
 static int scalar_overload(const char *name) {
   const char *dot = strrchr(name, '.');
-  char other[128];
-  if (!dot || strncmp(dot, ".Tensor", 7) || (dot[7] && dot[7] != '_')) return -1;
-  if (snprintf(other, sizeof other, "%.*s.Scalar%s", (int)(dot - name), name, dot + 7) >= (int)sizeof other) return -1;
-  return ty_op_find(other);
+  bool tensor = dot && !strncmp(dot, ".Tensor", 7) && (!dot[7] || dot[7] == '_');
+  if (!tensor && !(dot && !strcmp(dot, ".default"))) return -1;
+  for (int i = 0; i < 2; i++) {
+    char other[128];
+    int n = snprintf(other, sizeof other, "%.*s.%s%s", (int)(dot - name), name, i ? "Tensor_Scalar" : "Scalar", tensor ? dot + 7 : "");
+    int op = n < (int)sizeof other ? ty_op_find(other) : -1;
+    if (op >= 0) return op;
+  }
+  return -1;
 }
 
 static ty_status bind(ty_graph *g, int op, int nargs, const ty_arg *args, const char *const *names, ty_arg *bound, const ty_schema **schema, bool *retry) {

@@ -147,6 +147,21 @@ def test_weights_change(door):
     check()
 
 
+@pytest.mark.parametrize("door", [0, 1])
+def test_weights_that_come_back_to_an_address(door):
+    """Memory freed by one replacement is given to the next: pointer and version alone would not tell them apart."""
+    model = nn.Linear(64, 64, bias=False).eval()
+    x = torch.randn(2, 64)
+    compiled = doors(model, x)[door]
+    for _ in range(5):
+        close(compiled(x), model(x))
+        for _ in range(3):
+            model.weight.data = torch.randn(64, 64)
+        close(compiled(x), model(x))
+        for _ in range(3):
+            model.weight = nn.Parameter(torch.randn(64, 64))
+
+
 def test_weights_are_packed_once():
     model = MLP().eval()
     x = torch.randn(3, 16)

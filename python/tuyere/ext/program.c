@@ -102,6 +102,8 @@ static void program_free(PyObject *self) {
   for (int i = 0; p->in && i < p->nin; i++) {
     ty_free(p->in[i].sizes); ty_free(p->in[i].strides); ty_free(p->in[i].fixed_sizes); ty_free(p->in[i].fixed_strides);
     Py_XDECREF(p->in[i].copy);
+    Py_XDECREF(p->in[i].copy_alias);
+    Py_XDECREF(p->in[i].seen_alias);
     Py_XDECREF(p->in[i].released);
   }
   for (int i = 0; p->out && i < p->nout; i++) Py_XDECREF(p->out[i].empty_args);
@@ -185,6 +187,8 @@ static PyObject *program_release(PyObject *self, PyObject *tensors) {
     Py_INCREF(tensor);
     in->released = tensor;
     Py_CLEAR(in->copy);
+    Py_CLEAR(in->copy_alias);
+    Py_CLEAR(in->seen_alias);
     p->released = true;
   }
   Py_RETURN_NONE;

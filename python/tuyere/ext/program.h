@@ -16,7 +16,9 @@ typedef struct ext_input {
   ext_size *sizes, *strides; /* strides NULL: contiguous */
   int64_t *fixed_sizes, *fixed_strides; /* when fixed; strides of contiguous memory included */
   void *seen_data; int64_t seen_version; bool seen; /* parameters: at the last fold; guarded by the program's lock */
+  PyObject *seen_alias;  /* shares seen_data's memory: while it lives the address is not given to other data */
   PyObject *copy;        /* parameters whose layout is not the compiled one: our copy, of this data and version */
+  PyObject *copy_alias;  /* as seen_alias, of what was copied */
   void *copy_data; int64_t copy_version;
 } ext_input;
 typedef struct ext_intarg { int arg; ext_size size; } ext_intarg;
@@ -31,6 +33,7 @@ typedef struct ext_frame {
   uint64_t *changed;
   int64_t *versions;
   PyObject **held; int nheld; /* relaid inputs */
+  PyObject **relaid;          /* by input: the copy that is read in its place, or NULL */
 } ext_frame;
 
 typedef struct ext_program {

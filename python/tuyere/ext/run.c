@@ -6,7 +6,7 @@
 static void frame_free(ext_frame *f) {
   if (!f) return;
   if (f->ctx) ty_ctx_destroy(f->ctx);
-  ty_free(f->syms); ty_free(f->inputs); ty_free(f->outputs); ty_free(f->changed); ty_free(f->versions); ty_free(f->held);
+  ty_free(f->syms); ty_free(f->inputs); ty_free(f->outputs); ty_free(f->changed); ty_free(f->versions); ty_free(f->held); ty_free(f->relaid);
   ty_free(f);
 }
 void ext_frames_free(ext_program *p) {
@@ -24,11 +24,13 @@ static ext_frame *frame_take(ext_program *p) {
   f->changed = ty_alloc((nin / 64 + 1) * sizeof *f->changed);
   f->versions = ty_alloc(nin * sizeof *f->versions);
   f->held = ty_alloc(nin * sizeof *f->held);
-  if (f->ctx && f->syms && f->inputs && f->outputs && f->changed && f->versions && f->held) return f;
+  f->relaid = ty_alloc(nin * sizeof *f->relaid);
+  if (f->ctx && f->syms && f->inputs && f->outputs && f->changed && f->versions && f->held && f->relaid) return f;
   frame_free(f);
   return NULL;
 }
 static void frame_give(ext_program *p, ext_frame *f) {
+  if (f->nheld) memset(f->relaid, 0, (size_t)p->nin * sizeof *f->relaid);
   while (f->nheld) Py_DECREF(f->held[--f->nheld]);
   f->next = p->frames;
   p->frames = f;
@@ -98,13 +100,17 @@ static bool relayout(ext_program *p, ext_frame *f, ext_input *in, PyObject *arg,
     Py_DECREF(strides);
     if (!copy) return false;
     if (in->param) {
-      PyObject *old = in->copy;
+      PyObject *old = in->copy, *old_alias = in->copy_alias;
       Py_INCREF(copy);
+      in->copy_alias = PyObject_CallMethod(arg, "detach", NULL);
+      if (!in->copy_alias) { PyErr_Clear(); version = -1; }
       in->copy = copy; in->copy_data = t->data; in->copy_version = version;
       Py_XDECREF(old);
+      Py_XDECREF(old_alias);
     }
   }
   f->held[f->nheld++] = copy;
+  f->relaid[in - p->in] = copy;
   if (!ext_tensor_read(st, copy, t, in->name)) return false;
   if (!strides_match(p, f, in, t)) { PyErr_Format(st->mismatch, "'%s': its layout could not be changed to the compiled one", in->name); return false; }
   return true;
@@ -218,6 +224,19 @@ static void remember(ext_program *p, ext_frame *f) {
     if (f->changed[i / 64] >> (i % 64) & 1) { p->in[i].seen = true; p->in[i].seen_data = f->inputs[i]; p->in[i].seen_version = f->versions[i]; }
 }
 
+/* Data pointer and version tell changed parameters apart only while the memory that was folded stays taken: an alias
+ * of each folded parameter is kept until the next fold. Under the GIL. */
+static void keep_memory(ext_program *p, ext_frame *f, PyObject *const *args) {
+  for (int i = 0; i < p->nin; i++) {
+    ext_input *in = &p->in[i];
+    if (!(f->changed[i / 64] >> (i % 64) & 1) || in->seen_data != f->inputs[i]) continue;
+    PyObject *source = f->relaid[i] ? f->relaid[i] : args[in->arg], *old = in->seen_alias;
+    in->seen_alias = PyObject_CallMethod(source, "detach", NULL);
+    if (!in->seen_alias) { PyErr_Clear(); in->seen = false; }
+    Py_XDECREF(old);
+  }
+}
+
 PyObject *ext_program_run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
   ext_program *p = (ext_program *)self;
   if (n != p->nargs) return PyErr_Format(PyExc_TypeError, "tuyere: expected %d arguments, got %zd", p->nargs, n);
@@ -257,6 +276,7 @@ PyObject *ext_program_run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
 
   p->calls++;
   p->folds += folded;
+  if (folded && s == TY_OK && !stale) keep_memory(p, f, args);
   if (stale) { PyErr_SetString(PyExc_RuntimeError, "tuyere: a parameter changed after the weights were released (release_weights); compile the model again"); goto fail; }
   if (s != TY_OK) { ext_raise(p->st, s, ty_ctx_error(f->ctx)); goto fail; }
   frame_give(p, f);
