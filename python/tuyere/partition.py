@@ -264,8 +264,9 @@ class _Cutter:
         for node in nodes:
             if isinstance(node.target, torch._ops.OpOverload):
                 operators[op_name(node.target)] = operators.get(op_name(node.target), 0) + 1
+        name = f"{self.record.name} part {len(self.record.segments)}" if whole is None else self.record.name
         with self.record.stage("compile"):
-            program = imp.graph.compile(layout, self.options.no_compiler, self.options.dump, _zig())
+            program = imp.graph.compile(layout, self.options.no_compiler, self.options.dump, _zig(), name)
         place = {node: i for i, node in enumerate(self.placeholders)}
         self.record.segments.append(Segment(program, operators, [place.get(node) for node in args]))
         return program, args, outs

@@ -63,6 +63,7 @@ static ty_status passes(ty_ctx *ctx, ty_model *m, const ty_options *o) {
   for (int i = 0; i < ty_npasses; i++) {
     double t = ty_now();
     ty_status st = ty_passes[i].run(m->graph);
+    if (m->graph->arena.failed) st = ty_fail(ctx, TY_NOMEM, "out of memory"); /* whatever a pass made of it */
     if (st) return ty_note(ctx, st, "in pass %s", ty_passes[i].name);
     stage(m, ty_passes[i].name, t);
 #ifndef NDEBUG
@@ -118,7 +119,7 @@ static void compile_loops(ty_ctx *ctx, ty_model *m, const ty_options *o) {
     ty_cc cc;
     ty_cc_id id;
     if (!m->nbuilt) strcpy(m->compiler, "cached");
-    else if (!ty_cc_find(ctx, o->python, &cc)) snprintf(m->compiler, sizeof m->compiler, "%s", ty_cc_identity(ctx, &cc, &id) ? cc.text : id.version);
+    else if (!ty_cc_find(ctx, o->python, &cc)) snprintf(m->compiler, sizeof m->compiler, "%.1100s", ty_cc_identity(ctx, &cc, &id) ? cc.text : id.version);
     ty_ctx_clear(ctx);
   } else {
     if (st == TY_NOMEM) ty_fail(ctx, st, "out of memory");

@@ -316,12 +316,13 @@ static ty_status need_cc(build *b) {
   return TY_OK;
 }
 
-/* What is still missing after it was built cannot be loaded here: removed, so that it is not found again. */
+/* What is still missing after it was built cannot be loaded: removed, so that it is not found again. Where the place is
+ * to blame (mounted noexec) another may do; else it is what the compiler made. */
 static ty_status remove_unloadable(build *b, const char *dir) {
   char path[TY_CACHE_PATH + 64];
   for (int i = 0; i < b->n; i++)
     if (!b->e[i].handle && snprintf(path, sizeof path, "%s/%s.so", dir, b->e[i].key) > 0) unlink(path);
-  return ty_fail(b->ctx, TY_IO, "cannot load what was compiled in %s: %s", dir, b->why[0] ? b->why : "a file is missing");
+  return ty_fail(b->ctx, strstr(b->why, "map segment") ? TY_IO : TY_COMPILER, "cannot load what was compiled in %s: %s", dir, b->why[0] ? b->why : "a file is missing");
 }
 
 static ty_status build_in(build *b, const char *dir) {

@@ -31,7 +31,7 @@ typedef struct ty_cache_entry {
  * compiler does not replace what an older one made: ty_cache_clear does. An entry that is damaged, or whole and cannot
  * be loaded here (made against a newer libc), is compiled again, once; when that cannot be loaded either, it is removed.
  * Several processes may race: one compiles, others wait for it. All entries are loaded, or none: TY_COMPILER (missing,
- * failed, too slow; with its text), TY_IO (no place to write, or the directory is refused). */
+ * failed, too slow, with its text; made what cannot be loaded), TY_IO (no place to write, or the directory is refused). */
 ty_status ty_cache_build(ty_ctx *, const ty_cache_opts *, int n, const ty_cache_kernel *, ty_cache_entry *out);
 void ty_cache_release(ty_cache_entry *, int n);
 

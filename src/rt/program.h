@@ -80,6 +80,10 @@ typedef struct ty_run {
   void *const *outputs;    /* by output position; memory the caller allocated */
   const uint64_t *changed; /* bit an input: this parameter's data is new since the last call; NULL: none is. The first run
                               folds everything; runs that fold wait for runs in progress. */
+  /* Called by the calling thread before and after each step, folded ones included; NULL: nobody watches. While it is set
+   * all threads meet after each step, so that the time between the two calls is the step's. */
+  void (*on_step)(void *user, int step, bool begin);
+  void *on_step_user;
 } ty_run;
 ty_status ty_program_run(ty_program *, ty_ctx *, const ty_run *);
 /* true when the input is read by folded steps only, so that its memory may be released after the first run. */

@@ -90,13 +90,20 @@ typedef struct exec {
   const rt_bind *bind;
   rt_slot *slot;
   const bool *chosen;
-  bool profile;
+  const ty_program *program;
+  bool profile, alone;       /* alone: no step runs beside another, so that each has its own time */
+  void (*on_step)(void *user, int step, bool begin);
+  void *on_step_user;
   _Atomic int fault;         /* the first step that faulted; nbound: none */
 } exec;
 
 static void fault_note(exec *x, int step) {
   int seen = atomic_load(&x->fault);
   while (step < seen && !atomic_compare_exchange_weak(&x->fault, &seen, step)) {}
+}
+
+static void tell(const exec *x, const rt_bound *b, bool begin) {
+  x->on_step(x->on_step_user, (int)(b->step - x->program->step.p), begin);
 }
 
 static void run_steps(void *ctx, int tid, int nt) {
@@ -107,14 +114,17 @@ static void run_steps(void *ctx, int tid, int nt) {
   ty_i32 fault = 0;
   double before = x->profile && !tid ? ty_now() : 0;
   for (; b < end; b++) {
-    if (b->barrier && nt > 1 && !x->profile) ty_pool_barrier(tid, nt);
-    if (!b->skip && tid < b->threads && (!x->chosen || x->chosen[b->step->group])) {
+    if (b->barrier && nt > 1 && !x->alone) ty_pool_barrier(tid, nt);
+    bool runs = !b->skip && (!x->chosen || x->chosen[b->step->group]), told = runs && x->on_step && !tid;
+    if (told) tell(x, b, true);
+    if (runs && tid < b->threads) {
       ty_rt_step_do(x->kernels, b, x->slot->ptr, scratch, tid, b->threads < nt ? b->threads : nt, &fault);
       if (fault) fault_note(x, (int)(b - bind->bound)), fault = 0;
     }
-    if (x->profile) {
-      ty_pool_barrier(tid, nt);
-      if (tid) continue;
+    if (!x->alone) continue;
+    if (nt > 1) ty_pool_barrier(tid, nt);
+    if (told) tell(x, b, false);
+    if (x->profile && !tid) {
       double now = ty_now();
       x->slot->seconds[b - bind->bound] = now - before;
       before = now;
@@ -143,7 +153,9 @@ ty_status ty_rt_phase_run(ty_program *p, ty_ctx *ctx, const ty_run *run, rt_phas
   TY_TRY(slot_room(s, ctx, b, nt));
   TY_TRY(resolve(p, ctx, run, phase, b, s, chosen));
   if (chosen) TY_TRY(refs_missing(p, ctx, b, s, chosen));
-  exec x = {.kernels = p->kernels, .bind = b, .slot = s, .chosen = chosen, .profile = atomic_load_explicit(&p->profile, memory_order_relaxed)};
+  exec x = {.kernels = p->kernels, .bind = b, .slot = s, .chosen = chosen, .program = p, .on_step = run->on_step, .on_step_user = run->on_step_user,
+            .profile = atomic_load_explicit(&p->profile, memory_order_relaxed)};
+  x.alone = x.profile || x.on_step;
   atomic_init(&x.fault, b->nbound);
   if (nt > 1) ty_pool_run(run_steps, &x, nt);
   else run_steps(&x, 0, 1);

@@ -15,7 +15,8 @@ typedef struct ty_b {
   TY_VEC(ty_memo) memo;
   int nrow; ty_dim row[TY_MAX_RANK * 2], row_ext[TY_MAX_RANK * 2];
   ty_dim col, col_ext, red, red_ext; /* -1: none */
-  bool failed;
+  bool failed; /* out of memory */
+  bool broken; /* index arithmetic that has no place in the loop */
 } ty_b;
 
 static const ty_lv NONE_LV = { -1, -1 };
@@ -35,13 +36,15 @@ static int prim2(ty_b *b, ty_prim p, ty_dtype t, int x, int y) {
 
 static int par_slot(ty_b *b, ty_dim d) {
   ty_pexpr e = ty_sc_expr(b->s, d);
+  if (e < 0) b->failed = true; /* the program, or the size, found no memory */
   for (int i = 0; i < b->out->pars.n; i++) if (b->out->pars.p[i] == e) return i;
   if (!TY_PUSH(&b->out->pars, e)) b->failed = true;
   return b->out->pars.n - 1;
 }
 static int buf_slot(ty_b *b, ty_pbuf p, bool write) {
+  if (p < 0) b->failed = true;
   for (int i = 0; i < b->out->bufs.n; i++) if (b->out->bufs.p[i] == p) { b->out->writes.p[i] |= write; return i; }
-  if (!TY_PUSH(&b->out->bufs, p) || !TY_PUSH(&b->out->writes, write)) b->failed = true;
+  if (!TY_PUSH(&b->out->writes, write) || !TY_PUSH(&b->out->bufs, p)) b->failed = true; /* never fewer writes than bufs */
   return b->out->bufs.n - 1;
 }
 
@@ -68,7 +71,7 @@ static int dim_node(ty_b *b, ty_dim d) {
     n.kind = d == b->col ? TY_L_COLVAR : d == b->red ? TY_L_REDVAR : TY_L_ROWVAR;
     if (n.kind == TY_L_ROWVAR) {
       while (n.slot < b->nrow && b->row[n.slot] != d) n.slot++;
-      if (n.slot == b->nrow) { b->failed = true; return -1; }
+      if (n.slot == b->nrow) { b->broken = true; return -1; }
     }
     return add(b, n);
   }
@@ -119,7 +122,7 @@ static ty_lv gen(ty_b *b, ty_value *v, const ty_dim *idx);
 static ty_lv gather(ty_b *b, ty_node *n, const ty_dim *idx) {
   ty_value *x = n->args[0].value, *base;
   ty_dim off, st[TY_MAX_RANK], at[TY_MAX_RANK];
-  if (!ty_sc_layout(b->s, x, &base, &off, st)) { b->failed = true; return NONE_LV; }
+  if (!ty_sc_layout(b->s, x, &base, &off, st)) { b->broken = true; return NONE_LV; }
   ty_place *p = ty_sc_place(b->s, base);
   ty_lnode ld = node0(TY_L_LOAD, x->dtype == TY_f16 || x->dtype == TY_bf16 ? TY_f32 : x->dtype);
   ld.mem = x->dtype;
@@ -359,8 +362,8 @@ ty_status ty_sc_build_loop(ty_sc *s, int gi, ty_built *out) {
   b.l->nrowvars = b.nrow;
   out->rows = ty_dim_product(b.g, b.nrow, b.row_ext);
   out->cols = b.col_ext;
-  if (b.nrow > TY_MAX_RANK) b.failed = true;
-  for (int i = 0; i < b.nrow && !b.failed; i++) b.l->row_par[i] = par_slot(&b, b.row_ext[i]);
+  if (b.nrow > TY_MAX_RANK) b.broken = true;
+  for (int i = 0; i < b.nrow && !b.broken; i++) b.l->row_par[i] = par_slot(&b, b.row_ext[i]);
   b.l->col_par = par_slot(&b, b.col_ext);
   b.l->red_par = b.gr->mode == TY_G_COLRED ? par_slot(&b, b.red_ext) : -1;
   store(&b);
@@ -369,6 +372,7 @@ ty_status ty_sc_build_loop(ty_sc *s, int gi, ty_built *out) {
   TY_VEC_FREE(&b.used);
   TY_VEC_FREE(&b.subst);
   TY_VEC_FREE(&b.memo);
-  if (b.failed || s->failed || out->fused.failed) return ty_fail(s->ctx, TY_INTERNAL, "a loop for %%%d could not be built", b.gr->root->id);
+  if (b.failed || s->failed || out->fused.failed) return ty_fail(s->ctx, TY_NOMEM, "no memory for a loop");
+  if (b.broken) return ty_fail(s->ctx, TY_INTERNAL, "a loop for %%%d could not be built", b.gr->root->id);
   return ty_loop_finish(s->ctx, out->loop);
 }

@@ -23,6 +23,8 @@ ty_status ty_schedule(ty_ctx *ctx, ty_graph *g, ty_sched **out) {
   if (!st) st = ty_sc_group(&s);
   if (!st) st = ty_sc_steps(&s);
   if (!st) st = ty_program_finish(s.prog, ctx);
+  /* A size or a text that found no memory looks like one that is not affine, or not known: what came of it is not the reason. */
+  if (g->arena.failed || s.failed || s.tmp.failed || o->arena.failed) st = ty_fail(ctx, TY_NOMEM, "no memory for the schedule");
   for (int i = 0; i < s.ninfo; i++) TY_VEC_FREE(&s.info[i].reqs);
   ty_free(s.info);
   TY_VEC_FREE(&s.groups);

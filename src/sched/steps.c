@@ -4,6 +4,7 @@
 #include "sched/sched_int.h"
 
 ty_pexpr ty_sc_expr(ty_sc *s, ty_dim d) {
+  if (d < 0) return -1;
   while (s->dim_expr.n <= d)
     if (!TY_PUSH(&s->dim_expr, -1)) { s->failed = true; return -1; }
   if (s->dim_expr.p[d] >= 0) return s->dim_expr.p[d];
@@ -22,11 +23,19 @@ ty_pexpr ty_sc_expr(ty_sc *s, ty_dim d) {
 static ty_pexpr ex(ty_sc *s, ty_dim d) { return ty_sc_expr(s, d); }
 static ty_pexpr lit(ty_sc *s, int64_t v) { return ty_program_const(s->prog, v); }
 
+/* Elements from the first to past the last one in memory. */
+static ty_dim span(ty_sc *s, const ty_value *v) {
+  if (!v->strides) return ty_dim_product(s->g, v->rank, v->shape);
+  ty_dim e = ty_dim_const(s->g, 1), one = e;
+  for (int i = 0; i < v->rank; i++) e = ty_dim_add(s->g, e, ty_dim_mul(s->g, ty_dim_sub(s->g, v->shape[i], one), v->strides[i]));
+  return ty_dim_max(s->g, e, ty_dim_const(s->g, 0));
+}
+
 ty_place *ty_sc_place(ty_sc *s, ty_value *v) {
   ty_vinfo *i = ty_sc_info(s, v);
   if (i->placed) return &i->place;
   i->placed = true;
-  ty_pexpr bytes = ex(s, ty_dim_mul(s->g, ty_dim_product(s->g, v->rank, v->shape), ty_dim_const(s->g, ty_dtype_size(v->dtype))));
+  ty_pexpr bytes = ex(s, ty_dim_mul(s->g, span(s, v), ty_dim_const(s->g, ty_dtype_size(v->dtype))));
   ty_pbuf_kind k = i->output >= 0 ? TY_PB_OUTPUT : i->fold && i->run_reads ? TY_PB_STATE : TY_PB_ARENA;
   int index = i->output;
   if (!v->def && v->role != TY_ROLE_LITERAL) { k = TY_PB_INPUT; index = v->index; }

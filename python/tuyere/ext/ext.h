@@ -42,7 +42,8 @@ typedef struct ext_state {
   PyObject *relayout;      /* (tensor, strides or None) -> tensor of that layout */
   PyObject *profiler_dict; /* torch.autograd.profiler's namespace, and the flag in it */
   PyObject *profiler_flag;
-  PyObject *s_data_ptr, *s_shape, *s_stride, *s_dtype, *s_version; /* interned names */
+  PyObject *range_type;    /* torch._C._profiler._RecordFunctionFast, or NULL */
+  PyObject *s_data_ptr, *s_shape, *s_stride, *s_dtype, *s_version, *s_enter, *s_exit; /* interned names */
 } ext_state;
 
 /* A tensor as C sees it: sizes and strides point into the tensor, or into `room` on the slow path. */
@@ -65,8 +66,12 @@ typedef struct ext_dim { PyObject_HEAD ty_dim d; ext_graph *graph; } ext_dim;
 
 bool ext_graph_types(PyObject *module, ext_state *);
 bool ext_program_types(PyObject *module, ext_state *);
-/* Makes a Program from a graph that was compiled. `args`: what each positional argument of a call is. */
-PyObject *ext_program_new(ext_state *, ty_ctx *, ty_model *, PyObject *args);
+/* A copy of a graph that no pass has been through; NULL: no memory. */
+ty_graph *ext_graph_clone(ty_ctx *, const ty_graph *);
+/* Makes a Program from a graph that was compiled, and takes over both contexts, the model and `source` (a clone of the graph
+ * from before, may be NULL with its context). `args`: what each positional argument of a call is. */
+typedef struct ext_made { ty_ctx *ctx; ty_model *model; ty_ctx *source_ctx; ty_graph *source; bool no_compiler; const char *python, *name; } ext_made;
+PyObject *ext_program_new(ext_state *, const ext_made *, PyObject *args);
 PyObject *ext_raise(ext_state *, ty_status, const char *text); /* sets the exception of a status; returns NULL */
 bool ext_dtype_of(ext_state *, PyObject *torch_dtype_or_name, ty_dtype *out); /* false with Unsupported set */
 PyObject *ext_dim_object(ext_graph *, ty_dim); /* int when constant, else Dim */

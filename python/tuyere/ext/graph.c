@@ -362,31 +362,39 @@ static PyObject *graph_text(PyObject *self, PyObject *unused) {
 static void log_to_python(void *user, const char *text) {
   (void)user;
   PyGILState_STATE gil = PyGILState_Ensure();
-  PySys_WriteStderr("%.900s", text);
-  if (strlen(text) > 900) { /* PySys_WriteStderr cuts at 1000 bytes: long dumps go in pieces */
-    for (const char *p = text + 900; *p; p += strnlen(p, 900)) PySys_WriteStderr("%.900s", p);
-  }
+  if (*text != '#') PySys_WriteStderr("tuyere: "); /* graph text is to be parsed again */
+  for (const char *p = text; *p; p += strnlen(p, 900)) PySys_WriteStderr("%.900s", p); /* it cuts at 1000 bytes */
+  if (*text && text[strlen(text) - 1] != '\n') PySys_WriteStderr("\n");
   PyGILState_Release(gil);
 }
-/* compile(args, no_compiler, dump or None, python or None) -> Program; the graph is used up, also on failure. */
+static bool has_params(const ty_graph *g) {
+  for (int i = 0; i < g->inputs.n; i++)
+    if (g->inputs.p[i]->role == TY_ROLE_PARAM) return true;
+  return false;
+}
+/* compile(args, no_compiler, dump or None, python or None, name) -> Program; the graph is used up, also on failure. */
 static PyObject *graph_compile(PyObject *self, PyObject *args) {
   ext_graph *g = live(self);
-  PyObject *layout; int no_compiler; const char *dump, *python;
-  if (!g || !PyArg_ParseTuple(args, "Opzz", &layout, &no_compiler, &dump, &python)) return NULL;
+  PyObject *layout; int no_compiler; const char *dump, *python, *name;
+  if (!g || !PyArg_ParseTuple(args, "Opzzs", &layout, &no_compiler, &dump, &python, &name)) return NULL;
   ty_options options = { .no_compiler = no_compiler, .dump = dump, .python = python };
   ty_graph *graph = g->g;
-  ty_ctx *ctx = g->ctx;
+  ext_made made = { .ctx = g->ctx, .no_compiler = no_compiler, .python = python, .name = name };
+  if (has_params(graph) && (made.source_ctx = ty_ctx_create())) made.source = ext_graph_clone(made.source_ctx, graph);
   g->g = NULL;
-  ty_model *model = NULL;
   ty_status s;
-  ty_ctx_clear(ctx);
-  ty_ctx_set_log(ctx, log_to_python, NULL);
+  ty_ctx_clear(made.ctx);
+  ty_ctx_set_log(made.ctx, log_to_python, NULL);
   Py_BEGIN_ALLOW_THREADS
-  s = ty_model_compile(ctx, graph, &options, &model);
+  s = ty_model_compile(made.ctx, graph, &options, &made.model);
   Py_END_ALLOW_THREADS
-  if (s != TY_OK) return ext_raise(g->st, s, ty_ctx_error(ctx));
+  if (s != TY_OK) {
+    if (made.source) ty_graph_destroy(made.source);
+    if (made.source_ctx) ty_ctx_destroy(made.source_ctx);
+    return ext_raise(g->st, s, ty_ctx_error(made.ctx));
+  }
   g->ctx = NULL; /* the program keeps it: the model may refer to it */
-  return ext_program_new(g->st, ctx, model, layout);
+  return ext_program_new(g->st, &made, layout);
 }
 static PyMethodDef graph_methods[] = {
   { "sym", graph_sym, METH_VARARGS, "sym(name, lo, hi, hint) -> Dim" },
@@ -399,7 +407,7 @@ static PyMethodDef graph_methods[] = {
   { "same_dims", graph_same_dims, METH_VARARGS, "same_dims(a, b): the shapes are equal for all values of the symbols" },
   { "output", graph_output, METH_O, "output(val)" },
   { "text", graph_text, METH_NOARGS, "the graph's text" },
-  { "compile", graph_compile, METH_VARARGS, "compile(args, no_compiler, dump, python) -> Program; uses the graph up" },
+  { "compile", graph_compile, METH_VARARGS, "compile(args, no_compiler, dump, python, name) -> Program; uses the graph up" },
   { NULL, NULL, 0, NULL },
 };
 static PyType_Slot graph_slots[] = { { Py_tp_new, graph_new }, { Py_tp_dealloc, graph_free }, { Py_tp_methods, graph_methods }, { Py_tp_doc, "A graph under construction." }, { 0, NULL } };

@@ -1,4 +1,4 @@
-/* run.c: the call: reads the arguments, checks them against what was compiled, notices changed parameters, runs. */
+/* run.c: the call: reads the arguments, checks them against what was compiled, runs the program of their set of weights. */
 #include "program.h"
 #include <string.h>
 
@@ -6,7 +6,10 @@
 static void frame_free(ext_frame *f) {
   if (!f) return;
   if (f->ctx) ty_ctx_destroy(f->ctx);
-  ty_free(f->syms); ty_free(f->inputs); ty_free(f->outputs); ty_free(f->changed); ty_free(f->versions); ty_free(f->held); ty_free(f->relaid);
+  ty_free(f->syms); ty_free(f->inputs); ty_free(f->outputs); ty_free(f->data); ty_free(f->changed); ty_free(f->versions); ty_free(f->odd);
+  ty_free(f->held);
+  for (int i = 0; i < f->nranges; i++) Py_XDECREF(f->ranges[i]);
+  ty_free(f->ranges);
   ty_free(f);
 }
 void ext_frames_free(ext_program *p) {
@@ -24,13 +27,15 @@ static ext_frame *frame_take(ext_program *p) {
   f->changed = ty_alloc((nin / 64 + 1) * sizeof *f->changed);
   f->versions = ty_alloc(nin * sizeof *f->versions);
   f->held = ty_alloc(nin * sizeof *f->held);
-  f->relaid = ty_alloc(nin * sizeof *f->relaid);
-  if (f->ctx && f->syms && f->inputs && f->outputs && f->changed && f->versions && f->held && f->relaid) return f;
+  f->data = ty_alloc(nin * sizeof *f->data);
+  f->odd = ty_alloc(nin * sizeof *f->odd);
+  if (f->ctx && f->syms && f->inputs && f->outputs && f->changed && f->versions && f->held && f->data && f->odd) return f;
   frame_free(f);
   return NULL;
 }
 static void frame_give(ext_program *p, ext_frame *f) {
-  if (f->nheld) memset(f->relaid, 0, (size_t)p->nin * sizeof *f->relaid);
+  if (f->nodd) memset(f->odd, 0, (size_t)p->nin * sizeof *f->odd);
+  f->nodd = 0;
   while (f->nheld) Py_DECREF(f->held[--f->nheld]);
   f->next = p->frames;
   p->frames = f;
@@ -75,13 +80,13 @@ static bool strides_match(const ext_program *p, const ext_frame *f, const ext_in
   }
   return same;
 }
-/* Puts a copy with the compiled layout in the place of a tensor laid out otherwise; parameters keep theirs between calls. */
-static bool relayout(ext_program *p, ext_frame *f, ext_input *in, PyObject *arg, ext_tensor *t) {
+/* Puts a copy with the compiled layout in the place of a tensor laid out otherwise; `kept`: where parameters keep theirs. */
+static bool relayout(ext_program *p, ext_frame *f, int i, PyObject *arg, ext_seen *kept) {
   ext_state *st = p->st;
-  int64_t version = in->param ? ext_tensor_version(st, arg) : -1;
+  const ext_input *in = &p->in[i];
   PyObject *copy = NULL;
-  if (in->param && in->copy && in->copy_data == t->data && in->copy_version == version && version >= 0) {
-    copy = in->copy;
+  if (kept && kept->copy && kept->copy_data == f->data[i] && kept->copy_version == f->versions[i] && f->versions[i] >= 0) {
+    copy = kept->copy;
     Py_INCREF(copy);
   } else {
     PyObject *strides = Py_None;
@@ -89,9 +94,9 @@ static bool relayout(ext_program *p, ext_frame *f, ext_input *in, PyObject *arg,
     if (in->strides) {
       Py_DECREF(strides);
       strides = PyTuple_New(in->rank);
-      for (int i = 0; strides && i < in->rank; i++) {
-        PyObject *v = PyLong_FromLongLong(size_value(p, f, &in->strides[i]));
-        if (!v || PyTuple_SetItem(strides, i, v) < 0) Py_CLEAR(strides);
+      for (int d = 0; strides && d < in->rank; d++) {
+        PyObject *v = PyLong_FromLongLong(size_value(p, f, &in->strides[d]));
+        if (!v || PyTuple_SetItem(strides, d, v) < 0) Py_CLEAR(strides);
       }
       if (!strides) return false;
     }
@@ -99,40 +104,46 @@ static bool relayout(ext_program *p, ext_frame *f, ext_input *in, PyObject *arg,
     copy = PyObject_CallFunctionObjArgs(st->relayout, arg, strides, NULL);
     Py_DECREF(strides);
     if (!copy) return false;
-    if (in->param) {
-      PyObject *old = in->copy, *old_alias = in->copy_alias;
+    PyObject *alias = kept ? PyObject_CallMethod(arg, "detach", NULL) : NULL;
+    PyErr_Clear();
+    if (alias) {
+      PyObject *old = kept->copy, *old_alias = kept->copy_alias;
       Py_INCREF(copy);
-      in->copy_alias = PyObject_CallMethod(arg, "detach", NULL);
-      if (!in->copy_alias) { PyErr_Clear(); version = -1; }
-      in->copy = copy; in->copy_data = t->data; in->copy_version = version;
+      kept->copy = copy; kept->copy_alias = alias; kept->copy_data = f->data[i]; kept->copy_version = f->versions[i];
       Py_XDECREF(old);
       Py_XDECREF(old_alias);
     }
   }
   f->held[f->nheld++] = copy;
-  f->relaid[in - p->in] = copy;
-  if (!ext_tensor_read(st, copy, t, in->name)) return false;
-  if (!strides_match(p, f, in, t)) { PyErr_Format(st->mismatch, "'%s': its layout could not be changed to the compiled one", in->name); return false; }
+  ext_tensor t;
+  if (!ext_tensor_read(st, copy, &t, in->name)) return false;
+  if (!strides_match(p, f, in, &t)) { PyErr_Format(st->mismatch, "'%s': its layout could not be changed to the compiled one", in->name); return false; }
+  f->inputs[i] = t.data;
   return true;
 }
 static bool read_input(ext_program *p, ext_frame *f, int i, PyObject *arg) {
   ext_input *in = &p->in[i];
   ext_tensor t;
+  bool odd;
   if (!ext_tensor_read(p->st, arg, &t, in->name)) return false;
   if (t.dtype != in->dtype || t.rank != in->rank) return mismatch(p, in, &t);
   size_t bytes = (size_t)t.rank * sizeof *t.sizes;
   if (in->fixed) {
     if (memcmp(t.sizes, in->fixed_sizes, bytes)) return mismatch(p, in, &t);
-    if (memcmp(t.strides, in->fixed_strides, bytes) && !strides_match(p, f, in, &t) && !relayout(p, f, in, arg, &t)) return false;
+    odd = memcmp(t.strides, in->fixed_strides, bytes) && !strides_match(p, f, in, &t);
   } else {
     for (int d = 0; d < t.rank; d++) {
       const ext_size *s = &in->sizes[d];
       if (s->dim < 0 ? t.sizes[d] != s->value : s->sym < 0 && size_value(p, f, s) != t.sizes[d]) return mismatch(p, in, &t);
       if (s->dim >= 0 && s->sym >= 0 && f->syms[s->sym] != t.sizes[d]) return mismatch(p, in, &t);
     }
-    if (!strides_match(p, f, in, &t) && !relayout(p, f, in, arg, &t)) return false;
+    odd = !strides_match(p, f, in, &t);
   }
-  f->inputs[i] = t.data;
+  f->inputs[i] = f->data[i] = t.data;
+  if (!odd) return true;
+  if (!in->param) return relayout(p, f, i, arg, NULL);
+  f->odd[i] = true; /* later, when the set of weights is known */
+  f->nodd++;
   return true;
 }
 /* Symbols take their values from int arguments, then from the first tensor that has them as a size of its own. */
@@ -205,36 +216,78 @@ static PyObject *make_outputs(ext_program *p, ext_frame *f) {
   return r;
 }
 
-/* ---- Parameters ---- */
-/* Marks what is new since the last fold. Called with the lock held; touches no Python object. */
-static bool mark_changed(ext_program *p, ext_frame *f) {
-  bool any = !p->ran;
-  memset(f->changed, 0, ((size_t)p->nin / 64 + 1) * sizeof *f->changed);
-  for (int i = 0; i < p->nin; i++) {
-    const ext_input *in = &p->in[i];
-    if (!in->param || in->released || (in->seen && in->seen_data == f->inputs[i] && in->seen_version == f->versions[i] && f->versions[i] >= 0)) continue;
-    f->changed[i / 64] |= (uint64_t)1 << (i % 64);
-    any = true;
-  }
-  return any;
-}
-static void remember(ext_program *p, ext_frame *f) {
-  p->ran = true;
-  for (int i = 0; i < p->nin; i++)
-    if (f->changed[i / 64] >> (i % 64) & 1) { p->in[i].seen = true; p->in[i].seen_data = f->inputs[i]; p->in[i].seen_version = f->versions[i]; }
+/* ---- The call ---- */
+typedef struct watch { ext_program *p; ext_frame *f; PyThreadState *saved; } watch;
+static void on_step(void *user, int step, bool begin) {
+  watch *w = user;
+  PyEval_RestoreThread(w->saved);
+  ext_range(w->p, w->f, step, begin);
+  w->saved = PyEval_SaveThread();
 }
 
-/* Data pointer and version tell changed parameters apart only while the memory that was folded stays taken: an alias
- * of each folded parameter is kept until the next fold. Under the GIL. */
-static void keep_memory(ext_program *p, ext_frame *f, PyObject *const *args) {
-  for (int i = 0; i < p->nin; i++) {
-    ext_input *in = &p->in[i];
-    if (!(f->changed[i / 64] >> (i % 64) & 1) || in->seen_data != f->inputs[i]) continue;
-    PyObject *source = f->relaid[i] ? f->relaid[i] : args[in->arg], *old = in->seen_alias;
-    in->seen_alias = PyObject_CallMethod(source, "detach", NULL);
-    if (!in->seen_alias) { PyErr_Clear(); in->seen = false; }
-    Py_XDECREF(old);
+/* Runs with what the frame has. `outputs` are made already. False with an exception. */
+static bool run_set(ext_program *p, ext_set *s, ext_frame *f, PyObject *const *args) {
+  ty_run run = { .syms = f->syms, .inputs = f->inputs, .outputs = f->outputs, .changed = NULL };
+  ty_status status = TY_OK;
+  bool folds = false, stale = false;
+  watch w = { .p = p, .f = f };
+  bool watched = ext_profiler_on(p->st);
+  if (watched) {
+    ext_range(p, f, -1, true);
+    run.on_step = on_step;
+    run.on_step_user = &w;
   }
+  ty_ctx_clear(f->ctx);
+  w.saved = PyEval_SaveThread();
+  pthread_rwlock_rdlock(&s->lock);
+  if (ext_set_changed(p, s, f)) { /* a fold has the program to itself */
+    pthread_rwlock_unlock(&s->lock);
+    pthread_rwlock_wrlock(&s->lock);
+    folds = ext_set_changed(p, s, f);
+    stale = folds && s->ran && p->released;
+    run.changed = folds ? f->changed : NULL;
+  }
+  if (!stale) status = ty_program_run(s->program, f->ctx, &run);
+  if (folds && !stale) { /* the GIL is waited for with the lock held, and never the other way round */
+    PyEval_RestoreThread(w.saved);
+    p->folds++;
+    ext_set_remember(p, s, f, args, status == TY_OK);
+    pthread_rwlock_unlock(&s->lock);
+    ext_set_review(p, s, args);
+  } else {
+    pthread_rwlock_unlock(&s->lock);
+    PyEval_RestoreThread(w.saved);
+    if (s->streaks) ext_set_calm(p, s);
+  }
+  if (watched) ext_range(p, f, -1, false);
+  p->calls++;
+  if (stale) PyErr_SetString(PyExc_RuntimeError, "tuyere: a parameter changed after the weights were released (release_weights); compile the model again");
+  else if (status != TY_OK) ext_raise(p->st, status, ty_ctx_error(f->ctx));
+  return !stale && status == TY_OK;
+}
+
+static PyObject *run_frame(ext_program *p, ext_frame *f, PyObject *const *args) {
+  if ((p->nsyms || p->nints) && !bind_symbols(p, f, args)) return NULL;
+  for (int i = 0; i < p->nin; i++) {
+    const ext_input *in = &p->in[i];
+    if (in->released) {
+      if (args[in->arg] == in->released) continue;
+      PyErr_Format(PyExc_RuntimeError, "tuyere: parameter '%s' was replaced after the weights were released (release_weights); compile the model again", in->name);
+      return NULL;
+    }
+    if (!read_input(p, f, i, args[in->arg])) return NULL;
+    if (in->param) f->versions[i] = ext_tensor_version(p->st, args[in->arg]);
+  }
+  ext_set *s = ext_set_choose(p, f);
+  s->users++; /* from here on nobody frees it */
+  s->used = p->calls;
+  bool ok = true;
+  for (int i = 0; f->nodd && ok && i < p->nin; i++)
+    if (f->odd[i]) ok = relayout(p, f, i, args[p->in[i].arg], &s->seen[i]);
+  PyObject *outputs = ok ? make_outputs(p, f) : NULL;
+  if (outputs && !run_set(p, s, f, args)) Py_CLEAR(outputs);
+  s->users--;
+  return outputs;
 }
 
 PyObject *ext_program_run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
@@ -242,47 +295,10 @@ PyObject *ext_program_run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
   if (n != p->nargs) return PyErr_Format(PyExc_TypeError, "tuyere: expected %d arguments, got %zd", p->nargs, n);
   ext_frame *f = frame_take(p);
   if (!f) return PyErr_NoMemory();
-  PyObject *outputs = NULL;
-  if ((p->nsyms || p->nints) && !bind_symbols(p, f, args)) goto fail;
-  for (int i = 0; i < p->nin; i++) {
-    const ext_input *in = &p->in[i];
-    if (in->released) {
-      if (args[in->arg] == in->released) continue;
-      PyErr_Format(PyExc_RuntimeError, "tuyere: parameter '%s' was replaced after the weights were released (release_weights); compile the model again", in->name);
-      goto fail;
-    }
-    if (!read_input(p, f, i, args[in->arg])) goto fail;
-    if (in->param) f->versions[i] = ext_tensor_version(p->st, args[in->arg]);
-  }
-  if (!(outputs = make_outputs(p, f))) goto fail;
-
-  ty_run run = { .syms = f->syms, .inputs = f->inputs, .outputs = f->outputs, .changed = NULL };
-  ty_status s = TY_OK;
-  bool folded = false, stale = false;
-  ty_ctx_clear(f->ctx);
-  PyThreadState *saved = PyEval_SaveThread();
-  pthread_rwlock_rdlock(&p->lock);
-  if (mark_changed(p, f)) { /* a fold has the program to itself */
-    pthread_rwlock_unlock(&p->lock);
-    pthread_rwlock_wrlock(&p->lock);
-    folded = mark_changed(p, f);
-    stale = folded && p->ran && p->released;
-    run.changed = folded ? f->changed : NULL;
-  }
-  if (!stale) s = ty_program_run(p->program, f->ctx, &run);
-  if (s == TY_OK && folded && !stale) remember(p, f);
-  pthread_rwlock_unlock(&p->lock);
-  PyEval_RestoreThread(saved);
-
-  p->calls++;
-  p->folds += folded;
-  if (folded && s == TY_OK && !stale) keep_memory(p, f, args);
-  if (stale) { PyErr_SetString(PyExc_RuntimeError, "tuyere: a parameter changed after the weights were released (release_weights); compile the model again"); goto fail; }
-  if (s != TY_OK) { ext_raise(p->st, s, ty_ctx_error(f->ctx)); goto fail; }
+  p->active++;
+  PyObject *outputs = run_frame(p, f, args);
+  p->active--;
   frame_give(p, f);
+  if (p->renewed) ext_program_renew(p);
   return outputs;
-fail:
-  Py_XDECREF(outputs);
-  frame_give(p, f);
-  return NULL;
 }

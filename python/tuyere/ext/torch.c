@@ -129,6 +129,7 @@ bool ext_torch_init(ext_state *st, PyObject *module) {
   if (!profiler) PyErr_Clear();
   st->profiler_dict = profiler ? PyObject_GetAttrString(profiler, "__dict__") : NULL;
   Py_XDECREF(profiler);
+  st->range_type = attr_path(torch, "_C._profiler._RecordFunctionFast");
   PyErr_Clear();
   st->profiler_flag = PyUnicode_InternFromString("_is_profiler_enabled");
   st->s_data_ptr = PyUnicode_InternFromString("data_ptr");
@@ -136,7 +137,9 @@ bool ext_torch_init(ext_state *st, PyObject *module) {
   st->s_stride = PyUnicode_InternFromString("stride");
   st->s_dtype = PyUnicode_InternFromString("dtype");
   st->s_version = PyUnicode_InternFromString("_version");
-  ok = st->s_data_ptr && st->s_shape && st->s_stride && st->s_dtype && st->s_version && st->profiler_flag;
+  st->s_enter = PyUnicode_InternFromString("__enter__");
+  st->s_exit = PyUnicode_InternFromString("__exit__");
+  ok = st->s_enter && st->s_exit && st->s_data_ptr && st->s_shape && st->s_stride && st->s_dtype && st->s_version && st->profiler_flag;
 done:
   Py_DECREF(torch);
   return ok;
