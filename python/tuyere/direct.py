@@ -1,10 +1,13 @@
 """The door without Dynamo at call time: ``tuyere.compile(model, *example_args, dynamic=..., **options)``."""
 
 import contextlib
+import dataclasses
+import enum
 import functools
 import inspect
 import itertools
 import threading
+import types
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -55,6 +58,8 @@ class _Engine:
 
     def __call__(self, args, kwargs):
         flat, key = self._flatten(args, kwargs)
+        if _autocast() and torch.is_autocast_enabled("cpu"):
+            key = (torch.get_autocast_dtype("cpu"), key)
         if torch.is_grad_enabled() and self._needs_grad(flat):
             core.warn_once(GRAD_WARNING)
             return self.model(*args, **kwargs)
@@ -82,6 +87,8 @@ class _Engine:
     def prepare(self, args, kwargs):
         """Compiles for these arguments, and packs the weights by a first run."""
         flat, key = self._flatten(args, kwargs)
+        if _autocast() and torch.is_autocast_enabled("cpu"):
+            key = (torch.get_autocast_dtype("cpu"), key)
         if torch.is_grad_enabled() and any(x.requires_grad for x in flat):
             return
         with torch.no_grad():
@@ -112,14 +119,14 @@ class _Engine:
         return tuple(flat), tuple(key)
 
     def _flatten_nested(self, args, kwargs):
-        leaves, spec = pytree.tree_flatten((args, kwargs))
+        leaves, spec = _leaves((args, kwargs))
         flat, key = [], [self.module.training if self.module is not None else None, spec]
         for leaf in leaves:
             if isinstance(leaf, torch.Tensor):
                 flat.append(leaf)
                 key.append(_TENSOR)
             else:
-                key.append((type(leaf), leaf) if leaf is None or type(leaf) in _PLAIN else (type(leaf), id(leaf)))
+                key.append((type(leaf), leaf) if leaf is None or type(leaf) in _PLAIN else _Same(leaf))
         return tuple(flat), tuple(_Spec(k) if isinstance(k, pytree.TreeSpec) else k for k in key)
 
     def _needs_grad(self, flat) -> bool:
@@ -171,7 +178,7 @@ class _Engine:
         dims = []
         for name, (index, value) in names.items():
             chosen = self.dynamic.get(name, self.dynamic.get(index, ()))
-            for leaf in pytree.tree_leaves(value):
+            for leaf in _leaves(value)[0]:
                 if isinstance(leaf, torch.Tensor):
                     dims.append({d % leaf.dim() for d in chosen})
         unknown = [name for name in self.dynamic if name not in names and name not in {i for i, _ in names.values()}]
@@ -191,7 +198,10 @@ class _Engine:
         entry.modules, entry.sources, tensors, names = [], [], [], []
         if self.module is not None:
             _sources(self.module, entry, tensors, names)
-        leaves, spec = pytree.tree_flatten((args, kwargs))
+        leaves, spec = _leaves((args, kwargs))
+        for leaf in leaves:
+            if not isinstance(leaf, torch.Tensor) and not _constant(leaf):
+                raise _ext.Unsupported(f"an argument of type {type(leaf).__name__}")
         holes = [i for i, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         env = ShapeEnv() if any(dims) else None
         mode = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
@@ -215,7 +225,10 @@ class _Engine:
             else:
                 with stateless._reparametrize_module(self.module, dict(zip(names, values))):
                     result = self.module(*call_args, **call_kwargs)
-            flat_out, out["spec"] = pytree.tree_flatten(result)
+            flat_out, out["spec"] = _leaves(result)
+            for leaf in flat_out:
+                if not isinstance(leaf, (torch.Tensor, torch.SymInt)) and not _constant(leaf):
+                    raise _ext.Unsupported(f"the model returns an object of type {type(leaf).__name__}")
             out["constants"] = [(i, leaf) for i, leaf in enumerate(flat_out) if not isinstance(leaf, (torch.Tensor, torch.SymInt))]
             out["n"] = len(flat_out)
             return [leaf for leaf in flat_out if isinstance(leaf, (torch.Tensor, torch.SymInt))]
@@ -245,6 +258,70 @@ class _Engine:
 
 _TENSOR = object()
 _PLAIN = {bool, int, float, str, torch.dtype, torch.device}
+_CONSTANTS = (complex, bytes, enum.Enum, type, types.FunctionType, types.BuiltinFunctionType, torch.layout, torch.memory_format, range, slice)
+_autocast = getattr(torch._C, "_is_any_autocast_enabled", torch.is_autocast_enabled)
+
+
+def _constant(leaf) -> bool:
+    """Can this stand in the captured graph as it is? Other objects may hold tensors, or change."""
+    return leaf is None or type(leaf) in _PLAIN or isinstance(leaf, _CONSTANTS)
+
+
+class _Same:
+    """Equal to wrappers of the same object, which it keeps alive."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+    def __hash__(self):
+        return id(self.value)
+
+    def __eq__(self, other):
+        return isinstance(other, _Same) and self.value is other.value
+
+
+class _Fields:
+    """Stands for an instance of a dataclass that pytree does not know, so that the tensors in it are found."""
+
+    def __init__(self, value):
+        self.kind = type(value)
+        self.fields = {field.name: pytree.tree_map(_open, getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+    def flatten(self):
+        return list(self.fields.values()), (self.kind, tuple(self.fields))
+
+    def flatten_with_keys(self):
+        return [(pytree.GetAttrKey(name), value) for name, value in self.fields.items()], (self.kind, tuple(self.fields))
+
+    @staticmethod
+    def rebuild(values, context):
+        kind, names = context
+        out = object.__new__(kind)
+        for name, value in zip(names, values):
+            object.__setattr__(out, name, value)
+        return out
+
+
+pytree.register_pytree_node(
+    _Fields, _Fields.flatten, _Fields.rebuild, serialized_type_name="tuyere.fields", flatten_with_keys_fn=_Fields.flatten_with_keys
+)
+
+
+def _leaves(tree):
+    """As pytree.tree_flatten, with dataclasses opened."""
+    leaves, spec = pytree.tree_flatten(tree)
+    if any(hasattr(type(leaf), "__dataclass_fields__") for leaf in leaves):
+        leaves, spec = pytree.tree_flatten(pytree.tree_map(_open, tree))
+    return leaves, spec
+
+
+def _open(leaf):
+    if not dataclasses.is_dataclass(leaf) or isinstance(leaf, type):
+        return leaf
+    extra = set(getattr(leaf, "__dict__", ())) - {field.name for field in dataclasses.fields(leaf)}
+    return leaf if extra else _Fields(leaf)
 
 
 class _Spec:
@@ -368,7 +445,7 @@ def _leaf_names(fn, args, kwargs) -> list[str]:
     """A name for each tensor of a call: "batch['x']"."""
     names = []
     for name, (_, value) in _names(fn, args, kwargs).items():
-        for path, leaf in pytree.tree_flatten_with_path(value)[0]:
+        for path, leaf in pytree.tree_flatten_with_path(pytree.tree_map(_open, value))[0]:
             if isinstance(leaf, torch.Tensor):
                 names.append(name + pytree.keystr(path))
     return names

@@ -2,6 +2,8 @@
 
 import collections
 import copy
+import dataclasses
+import os
 import pickle
 import threading
 import warnings
@@ -11,6 +13,7 @@ import torch
 import tuyere
 from torch import nn
 from torch.nn import functional as F
+from tuyere import stats
 
 STRICT = {"strict": True}
 
@@ -583,3 +586,370 @@ def test_regional_compilation():
         for block in blocks:
             got = block(got)
         close(got, want)
+
+
+def programs_of(records):
+    return [segment.program for record in records for segment in record.segments]
+
+
+def test_layers_that_share_a_graph_are_folded_once_each():
+    blocks = nn.ModuleList([Block() for _ in range(6)]).eval()
+    x = torch.randn(2, 5, 16)
+
+    def run(x):
+        for block in blocks:
+            x = block(x)
+        return x
+
+    want = run(x)
+    for block in blocks:
+        block.compile(backend="tuyere", options=STRICT)
+    with stats.recording() as records:
+        close(run(x), want)
+        (program,) = programs_of(records)
+        assert program.counts()["sets"] == 6
+        folds = program.counts()["folds"]
+        for _ in range(3):
+            close(run(x), want)
+        assert program.counts()["folds"] == folds == 6
+
+        blocks[2].qkv.weight.mul_(0.5)  # in place: this layer's only
+        blocks[4].out.weight.data = torch.randn(16, 16)  # other memory
+        blocks[5].norm.bias = nn.Parameter(torch.randn(16))  # another parameter
+        want = x
+        for block in blocks:
+            want = block.forward(want)
+        for _ in range(2):
+            close(run(x), want)
+        assert program.counts()["folds"] == 9
+        assert program.counts()["sets"] == 6
+        del block, blocks[1:]  # their folded weights go when others need room
+        blocks.append(Block().eval())
+        want = blocks[1](blocks[0].forward(x))
+        blocks[1].compile(backend="tuyere", options=STRICT)
+        close(run(x), want)
+        assert program.counts()["sets"] < 6
+    assert len(records) == 1
+
+
+def test_more_sets_of_weights_than_are_kept():
+    layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(70)]).eval()
+    x = torch.randn(3, 8)
+    with stats.recording() as records:
+        for layer in layers:
+            layer.compile(backend="tuyere", options=STRICT)
+        for _ in range(5):
+            for layer in layers:
+                close(layer(x), layer.forward(x))
+    for program in programs_of(records):
+        counts = program.counts()
+        assert counts["sets"] == 64 and counts["renewals"] == 0
+
+
+def test_sets_of_weights_in_several_threads():
+    layers = nn.ModuleList([MLP() for _ in range(4)]).eval()
+    x = torch.randn(3, 16)
+    wants = [layer(x) for layer in layers]
+    for layer in layers:
+        layer.compile(backend="tuyere", options=STRICT)
+    layers[0](x)
+    wrong = []
+
+    def work(first):
+        with torch.no_grad():
+            for i in range(60):
+                k = (first + i) % 4
+                if not torch.allclose(layers[k](x), wants[k], atol=1e-5):
+                    wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+class Cache(nn.Module):
+    """A buffer that is another one, or has other values, at every call; and weights that rest."""
+
+    def __init__(self, width=16):
+        super().__init__()
+        self.q, self.o = nn.Linear(width, width), nn.Linear(width, width)
+        self.register_buffer("keys", torch.randn(8, width))
+
+    def forward(self, x):
+        return self.o(torch.softmax(self.q(x) @ self.keys.t(), -1) @ self.keys)
+
+
+@pytest.mark.parametrize("door", [0, 1])
+@pytest.mark.parametrize("change", ["in place", "data", "replaced", "in turn"])
+def test_buffers_that_change_at_every_call(door, change):
+    model = Cache().eval()
+    x = torch.randn(3, 16)
+    kept = [torch.randn(8, 16) for _ in range(3)]
+    with stats.recording() as records:
+        compiled = doors(model, x)[door]
+        for i in range(12):
+            if change == "in place":
+                model.keys[i % 8] = torch.randn(16)
+            elif change == "data":
+                model.keys.data = torch.randn(8, 16)
+            elif change == "replaced":
+                model.keys = torch.randn(8, 16)
+            else:
+                model.keys = kept[i % 3]
+            close(compiled(x), model(x))
+        before = programs_of(records)[-1].counts()
+        assert before["renewals"] == 1 and before["folds"] <= 6
+        for _ in range(4):
+            model.keys.add_(1)
+            close(compiled(x), model(x))
+        after = programs_of(records)[-1].counts()
+        assert after["folds"] == before["folds"] and after["calls"] == before["calls"] + 4
+        model.o.weight.mul_(2)  # what rests is folded still
+        close(compiled(x), model(x))
+        close(compiled(x), model(x))
+        assert programs_of(records)[-1].counts()["folds"] == before["folds"] + 1
+
+
+def test_running_statistics():
+    model, other = nn.BatchNorm1d(6).train(), nn.BatchNorm1d(6).train()
+    compiled = torch.compile(model, backend="tuyere", options=STRICT)
+    for _ in range(8):
+        x = torch.randn(5, 6)
+        close(compiled(x), other(x))
+        close(model.running_var, other.running_var)
+
+
+def test_weights_in_training_stay_weights():
+    """All of them change at every call: that is no reason to run without packing for ever."""
+    model = MLP().eval()
+    del model.scale
+    model.scale = 1.0
+    x = torch.randn(3, 16)
+    compiled = tuyere.compile(model, x, strict=True)
+    for _ in range(8):
+        for p in model.parameters():
+            p.mul_(0.9)
+        close(compiled(x), model(x))
+    counts = compiled._tuyere_engine.records[0].segments[0].program.counts()
+    assert counts["renewals"] == 0 and counts["folds"] == 9 and counts["sets"] == 1
+
+
+@pytest.mark.parametrize("door", [0, 1])
+def test_torch_profiler_shows_steps(door):
+    model = Block().eval()
+    x = torch.randn(2, 5, 16)
+    compiled = doors(model, x)[door]
+    compiled(x)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        for _ in range(3):
+            compiled(x)
+    rows = {row.key: row for row in profiler.key_averages() if row.key.startswith("tuyere::")}
+    steps = {name: row for name, row in rows.items() if not name.startswith(("tuyere::graph", "tuyere::model"))}
+    (whole,) = set(rows) - set(steps)
+    assert rows[whole].count == 3
+    known = tuyere.explain(compiled, x) if door else tuyere.explain(model, x)
+    names = [f"tuyere::{step['name']}" for step in known.steps if not step.get("fold")]
+    assert set(steps) == set(names)
+    for name, row in steps.items():
+        assert row.count == 3 * names.count(name) and row.self_cpu_time_total > 0
+    assert any("linear" in name for name in steps) and any("attention" in name for name in steps)
+    for event in profiler.events():
+        if event.name in steps:
+            assert event.cpu_parent.name == whole
+        elif event.name == whole and not door:
+            assert event.cpu_parent.name.startswith("Torch-Compiled Region")
+    close(compiled(x), model(x))  # and without it again
+
+
+@pytest.mark.parametrize("door", [0, 1])
+def test_autocast(door):
+    lin = nn.Linear(8, 8).eval()
+
+    def f(x):
+        y = lin(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            z = lin(y)
+        return lin(z.float()) + y
+
+    x = torch.randn(3, 8)
+    compiled = doors(f, x, strict=False)[door]
+    close(compiled(x), f(x))
+    plain = doors(lin, x, strict=False)[door]
+    for _ in range(2):
+        close(plain(x), lin(x))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert plain(x).dtype is torch.bfloat16
+            torch.testing.assert_close(plain(x), lin(x), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("door", [0, 1])
+def test_fork_after_compile(door):
+    model = Block(64).eval()
+    x = torch.randn(2, 40, 64)
+    want = model(x)
+    compiled = doors(model, x)[door]
+    close(compiled(x), want)
+    child = os.fork()
+    if child == 0:
+        good = False
+        try:
+            good = torch.allclose(compiled(x), want, atol=1e-5) and torch.allclose(compiled(x * 2), model(x * 2), atol=1e-5)
+        finally:
+            os._exit(0 if good else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    close(compiled(x), want)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("door", [0, 1])
+def test_shapes_that_depend_on_data(door, inside):
+    lin = nn.Linear(8, 8).eval()
+
+    def f(x):
+        y = lin(x).relu()
+        chosen = torch.nonzero(y.sum(-1) > 1.0).squeeze(-1)
+        return lin(y[chosen]).relu() + 1, chosen
+
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=inside), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled = doors(f, strict=False)[door]
+        for n in (3, 30, 31, 32):
+            x = torch.randn(n, 8)
+            close(compiled(x), f(x))
+        close(compiled(-1e3 * torch.ones(4, 8)), f(-1e3 * torch.ones(4, 8)))
+        if not door:
+            explanation = tuyere.explain(f, torch.randn(16, 8))
+            assert sum(len(graph.programs) for graph in explanation.graphs) == 2
+            assert len(explanation.graphs) == (1 if inside else 2)
+
+
+@dataclasses.dataclass
+class Result:
+    y: torch.Tensor
+    more: dict
+
+
+@pytest.mark.parametrize("door", [0, 1])
+def test_dataclasses(door):
+    lin = nn.Linear(8, 8).eval()
+
+    def f(given):
+        y = lin(given.y) + given.more["z"]
+        return {"result": Result(y, {"pair": (y * 2, Result(y + 1, {}))}), "rest": [None, "text", y.shape[0]]}
+
+    compiled = doors(f)[door]
+    for _ in range(2):
+        given = Result(torch.randn(3, 8), {"z": torch.randn(8)})
+        got, want = compiled(given), f(given)
+        close(got["result"].y, want["result"].y)
+        close(got["result"].more["pair"][0], want["result"].more["pair"][0])
+        close(got["result"].more["pair"][1].y, want["result"].more["pair"][1].y)
+        assert type(got["result"]) is Result and got["rest"] == want["rest"]
+
+
+def test_objects_that_may_hold_tensors():
+    """They are not taken for constants."""
+
+    class Box:
+        def __init__(self, x):
+            self.x = x
+
+    lin = nn.Linear(8, 8).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        out = tuyere.compile(lambda x: Box(lin(x)))
+        given = tuyere.compile(lambda box: lin(box.x))
+        for _ in range(3):
+            x = torch.randn(3, 8)
+            close(out(x).x, lin(x))
+            close(given(Box(x)), lin(x))
+
+
+@pytest.mark.parametrize("door", [0, 1])
+def test_complex_models(door):
+    class Spectrum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(8, 8, dtype=torch.complex64))
+            self.lin = nn.Linear(16, 4)
+
+        def forward(self, x):
+            z = torch.fft.fft(x.to(torch.complex64) @ self.w)
+            return self.lin(torch.view_as_real(z).flatten(1)), z
+
+    model = Spectrum().eval()
+    compiled = doors(model, torch.randn(3, 8))[door]
+    for _ in range(2):
+        x = torch.randn(3, 8)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        x = torch.randn(3, 8, dtype=torch.complex64)
+        square = doors(lambda x: x * x + 1, x, strict=False)[door]
+        close(square(x), x * x + 1)
+
+
+@pytest.mark.parametrize("door", [0, 1])
+def test_sparse_after_dense(door):
+    def f(a, b):
+        return torch.relu(a @ b) + 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled = doors(f, strict=False)[door]
+        b = torch.randn(8, 8)
+        for a in (torch.eye(8), torch.eye(8).to_sparse(), torch.eye(8) * 2):
+            got, want = compiled(a, b), f(a, b)
+            assert got.layout is want.layout
+            close(got.to_dense(), want.to_dense())
+
+
+@pytest.mark.parametrize("door", [0, 1])
+def test_outputs_that_are_inputs(door):
+    lin = nn.Linear(8, 8).eval()
+
+    def f(a, b):
+        return a, {"b": b, "c": lin(a) + b}, a, lin.weight
+
+    a, b = torch.randn(3, 8), torch.randn(8)
+    compiled = doors(f, a, b)[door]
+    for _ in range(2):
+        got = compiled(a, b)
+        assert got[0] is a and got[2] is a and got[1]["b"] is b
+        assert got[3] is lin.weight
+        close(got[1]["c"], lin(a) + b)
+
+
+def test_the_models_own_attributes():
+    model = MLP()
+    model.config = {"width": 16}
+    compiled = tuyere.compile(model, torch.randn(2, 16))
+    assert compiled.config is model.config
+    assert compiled.eval() is compiled and not model.training
+    assert compiled.train() is compiled and model.training
+    state = {name: torch.randn_like(value) for name, value in compiled.state_dict().items()}
+    compiled.eval().load_state_dict(state)
+    x = torch.randn(2, 16)
+    close(compiled(x), model(x))
+    close(model.a.weight, state["a.weight"])
+    with pytest.raises(AttributeError):
+        compiled.nothing  # noqa: B018
+    assert compiled.double() is compiled
+    x = x.double()
+    torch.testing.assert_close(compiled(x), model(x))
+
+
+@pytest.mark.parametrize("door", [0, 1])
+def test_third_batch_size_compiles_nothing(door):
+    model = Block().eval()
+    compiled = doors(model)[door]
+    counts = []
+    for n in (2, 3, 5, 4, 9, 2):
+        before = tuyere.compile_count()
+        x = torch.randn(n, 6, 16)
+        close(compiled(x), model(x))
+        counts.append(tuyere.compile_count() - before)
+    assert counts == [1, 1, 0, 0, 0, 0]

@@ -338,7 +338,8 @@ close(direct(x), net(x))
 def test_index_out_of_range(scenario, cc):
     """From compiled and from interpreted kernels; the program works again afterwards."""
     env = {"TUYERE_CC": cc} if cc else {}
-    scenario("""
+    scenario(
+        """
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -354,7 +355,9 @@ for compiled in both(net, good):
         raises(IndexError, lambda: net(ids), "index out of range")
         raises(IndexError, lambda: compiled(ids), "index out of range", "embedding")
         close(compiled(good), want)
-""", **env)
+""",
+        **env,
+    )
 
 
 def test_exception_of_a_fallback_operator(scenario):
@@ -389,7 +392,9 @@ for compiled in both(net, x):
 @pytest.mark.xfail(reason="operators that only check are dropped by partition.py", strict=True)
 def test_operators_that_only_check(scenario, check):
     """They have no result that anything needs, and are kept for their error."""
-    scenario(f"check = {check!r}\n" + """
+    scenario(
+        f"check = {check!r}\n"
+        + """
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -409,7 +414,8 @@ for compiled in both(net, x):
     for _ in range(2):
         raises(RuntimeError, lambda: compiled(bad), "linalg.cholesky: The factorization could not be completed" if check == "linalg" else "x is too small")
         close(compiled(x), want)
-""")
+"""
+    )
 
 
 # ---- processes ----
