@@ -322,7 +322,8 @@ static ty_status remove_unloadable(build *b, const char *dir) {
   char path[TY_CACHE_PATH + 64];
   for (int i = 0; i < b->n; i++)
     if (!b->e[i].handle && snprintf(path, sizeof path, "%s/%s.so", dir, b->e[i].key) > 0) unlink(path);
-  return ty_fail(b->ctx, strstr(b->why, "map segment") ? TY_IO : TY_COMPILER, "cannot load what was compiled in %s: %s", dir, b->why[0] ? b->why : "a file is missing");
+  ty_status s = strstr(b->why, "map segment") ? TY_IO : TY_COMPILER;
+  return ty_fail(b->ctx, s, "cannot load what was compiled in %s: %s", dir, b->why[0] ? b->why : "a file is missing");
 }
 
 static ty_status build_in(build *b, const char *dir) {

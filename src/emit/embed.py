@@ -1,4 +1,4 @@
-"""Writes text files, one after the other, as a C string: embed.py OUT NAME FILE..."""
+"""Writes text files, one after the other and without their #include lines, as a C string: embed.py OUT_text.h NAME FILE..."""
 
 import sys
 
@@ -16,7 +16,7 @@ def main() -> None:
         f.write(f"/* Made by embed.py. */\nstatic const char {name}[] =\n")
         for path in files:
             with open(path, encoding="utf-8") as src:
-                f.writelines(quote(line.rstrip("\n")) for line in src)
+                f.writelines(quote(line.rstrip("\n")) for line in src if not line.startswith("#include"))
         f.write(";\n")
 
 

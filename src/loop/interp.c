@@ -13,7 +13,7 @@ typedef void (*fold_fn)(void *acc, void *best, const void *a, ty_i64 first, int 
 /* Folds column by column: acc[i] with a[i], for one turn of the red loop. */
 typedef void (*fold_cols_fn)(void *acc, void *best, const void *a, ty_i64 red, int n);
 
-#include "emit/prelude.h"
+#include "loop/prelude.h"
 
 #define NONE 0
 #define R_SAME T

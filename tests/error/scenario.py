@@ -44,6 +44,16 @@ def works(width=16):
     return both(model(width), torch.randn(4, width))
 
 
+def directly(width=16):
+    """As works, without Dynamo."""
+    import tuyere
+
+    net, x = model(width), torch.randn(4, width)
+    direct = tuyere.compile(net, x)
+    close(direct(x), net(x))
+    return direct
+
+
 def built(compiled):
     """How many kernels of a tuyere.compile'd model were compiled, not found or interpreted; and by what."""
     program = compiled._tuyere_engine.records[-1].segments[0].program

@@ -92,7 +92,6 @@ static void test_every_allocation(int threads) {
     if (st != TY_OK && st != TY_NOMEM) { wrong++; fprintf(stderr, "allocation %ld: %s: %s\n", n, ty_status_name(st), ty_ctx_error(ctx)); }
     if (st == TY_NOMEM && !strstr(ty_ctx_error(ctx), "memory")) { wrong++; fprintf(stderr, "allocation %ld: text \"%s\"\n", n, ty_ctx_error(ctx)); }
     if (st == TY_OK && !near(&got, &want)) { wrong++; fprintf(stderr, "allocation %ld: wrong answers\n", n); }
-
     if (!(n % 16) && (whole(BLOCK, &got) || !near(&got, &want))) { wrong++; fprintf(stderr, "after allocation %ld: the next try failed\n", n); }
     if (wrong > 20) break;
   }

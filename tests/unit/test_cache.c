@@ -542,7 +542,7 @@ static void test_compilers(void) {
   static const char src[] = "float expf(float); typedef float v16 __attribute__((vector_size(64)));\n"
     "__attribute__((visibility(\"default\"))) void f(float *x, long n) {\n"
     "#pragma omp simd\n for (long i = 0; i < n; i++) x[i] = x[i] * 2 + 1;\n x[0] = expf(x[0]); }\n";
-  const char *which[] = {"gcc", "clang-19", "clang", "/tmp/venv/bin/python -m ziglang cc", NULL};
+  const char *which[] = {"gcc", "clang-19", "clang", "python3 -m ziglang cc", NULL};
   put(path_of("f.c"), src, 0600);
   put(path_of("undef.c"), "int nonesuch(void);\n__attribute__((visibility(\"default\"))) int f(void) { return nonesuch(); }\n", 0600);
   for (int i = 0; which[i]; i++) {

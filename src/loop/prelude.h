@@ -3,6 +3,7 @@
  * Polynomials are weighted minimax fits made for this file; errors below are against the exact value, in ulp of float. */
 #ifndef TY_PRELUDE_H
 #define TY_PRELUDE_H
+#include "tuyere_abi.h"
 #define TY_F static inline __attribute__((always_inline, unused))
 
 /* A column loop's last, partial turn [cm, ce): where loads and stores can be masked it is one whole turn of 16, and TY_IN tells
