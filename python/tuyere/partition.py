@@ -213,7 +213,7 @@ class _Cutter:
             if user in seen:
                 continue
             seen.add(user)
-            if user.op == "output" or (user is not node and not self._supported(user) and not self._is_scalar(user)):
+            if user.op == "output" or _acts(user) or (user is not node and not self._supported(user) and not self._is_scalar(user)):
                 return True
             if self._is_scalar(user):
                 work += list(user.users)
@@ -296,7 +296,7 @@ class _Cutter:
         for item in reversed(items):
             if isinstance(item, tuple):
                 needed.update(item[1])
-            elif item in needed or (not self._is_scalar(item) and item.is_impure()):
+            elif item in needed or _acts(item) or (not self._is_scalar(item) and item.is_impure()):
                 needed.update(item.all_input_nodes)
             else:
                 continue
@@ -440,6 +440,11 @@ def _ordered(node) -> bool:
     if not isinstance(node.target, torch._ops.OpOverload):
         return node.is_impure()
     return torch.Tag.nondeterministic_seeded in node.target.tags or node.target._schema.is_mutable
+
+
+def _acts(node) -> bool:
+    """Checks or changes tensors and has no value: errors of linalg, asserts. (Asserts about sizes are Dynamo's guards.)"""
+    return node.op == "call_function" and node.is_impure() and any(tensors_of(source.meta.get("val")) for source in node.all_input_nodes)
 
 
 def _dtype_refusal(value) -> str | None:

@@ -48,13 +48,15 @@ void ty_ctx_set_log(ty_ctx *ctx, ty_log_fn fn, void *user) {
 }
 
 void ty_log(ty_ctx *ctx, const char *fmt, ...) {
-  char line[2048];
+  ty_str s = { 0 };
   va_list ap;
   va_start(ap, fmt);
-  vsnprintf(line, sizeof line, fmt, ap);
+  ty_str_vadd(&s, fmt, ap);
   va_end(ap);
-  if (ctx) ctx->log(ctx->log_user, line);
-  else log_stderr(NULL, line);
+  const char *text = s.p && !s.failed ? s.p : "(no memory for a message)";
+  if (ctx) ctx->log(ctx->log_user, text);
+  else log_stderr(NULL, text);
+  ty_str_free(&s);
 }
 
 /* Puts the formatted text at `at`, cutting with "..." what does not fit. Formats aside first, because an argument

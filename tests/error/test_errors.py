@@ -385,7 +385,6 @@ for compiled in both(net, x):
 
 
 @pytest.mark.parametrize("check", ["linalg", "assert"])
-@pytest.mark.xfail(reason="operators that only check are dropped by partition.py", strict=True)
 def test_operators_that_only_check(scenario, check):
     """They have no result that anything needs, and are kept for their error."""
     scenario(

@@ -577,8 +577,9 @@ static void test_compilers(void) {
   unsetenv("TUYERE_CC");
   /* zig hangs or fails where it cannot write to HOME, unless it is given another place. */
   ty_cc zc;
+  ty_cc_id zid;
   setenv("TUYERE_CC", which[3], 1);
-  if (!ty_cc_find(ctx, NULL, &zc)) {
+  if (!ty_cc_find(ctx, NULL, &zc) && !ty_cc_identity(ctx, &zc, &zid)) {
     char *home = strdup(getenv("HOME"));
     setenv("HOME", "/proc/nobody", 1);
     setenv("TMPDIR", root, 1);
