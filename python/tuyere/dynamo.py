@@ -31,6 +31,7 @@ def backend(gm: torch.fx.GraphModule, example_inputs, *, options=None, mode=None
         record.notes.append(f"the graph runs in PyTorch: {why}")
         stats.publish(record)
         return eager
+    _specialize_floats(placeholders)
     roles = [role(node, example) for node, example in zip(placeholders, example_inputs)]
     call = core.build(gm, fakes, roles, parsed, record, eager, examples=example_inputs)
     if call is not eager and parsed.release_weights:
@@ -42,6 +43,26 @@ def backend(gm: torch.fx.GraphModule, example_inputs, *, options=None, mode=None
             call(*values)
             release(record, roles, values)
     return call if call is eager else core.guarded(call, eager)
+
+
+def _specialize_floats(placeholders) -> None:
+    """Asks Dynamo to trace anew with the model's floats (an epsilon, a scale) as constants.
+
+    With dynamic=True it makes them inputs: tensors of one number whose only use is ``item``.
+    """
+    from torch._dynamo.exc import TensorifyScalarRestartAnalysis
+    from torch._dynamo.symbolic_convert import TensorifyState
+
+    names = set()
+    for node in placeholders:
+        memo = getattr(node.meta.get("example_value"), "item_memo", None)
+        if isinstance(memo, torch.SymFloat) and all(user.target == "item" for user in node.users):
+            names.add(getattr(memo.node._expr, "name", None))
+    names = {name for name in names if name and not TensorifyState.should_specialize(name)}
+    for name in names:
+        TensorifyState.specialize(name)
+    if names:
+        raise TensorifyScalarRestartAnalysis
 
 
 def needs_grad(gm, examples) -> bool:

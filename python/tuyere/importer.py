@@ -32,8 +32,6 @@ def refusal(value: torch.Tensor) -> str | None:
     return None
 
 
-_ITEM = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.item.default}
-
 class Importer:
     """Calls the builder for nodes of one FX graph, in order."""
 
@@ -182,8 +180,6 @@ class Importer:
                 return self.dim(value)
             if isinstance(value, (bool, int, float)):
                 return value
-            if isinstance(value, torch.SymFloat) and arg.target in _ITEM and arg.args[0] in self.vals:
-                return self.vals[arg.args[0]]  # a module's float that Dynamo made an input: the tensor of one number stands for it
             raise _ext.Unsupported(f"an argument that is not a tensor or a size: {type(value).__name__}")
         if isinstance(arg, (list, tuple)):
             return [self._arg(item) for item in arg]
