@@ -14,7 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import stateless
 from torch.utils import _pytree as pytree
 
-from . import _ext, core, options as _options, stats
+from . import _ext, core, stats
+from . import options as _options
 from .dynamo import GRAD_WARNING
 
 _numbers = itertools.count()
@@ -392,7 +393,7 @@ def _unflattener(spec, n, constants):
         return spec.unflatten
 
     def unflatten(out):
-        leaves, at, it = dict(constants), 0, iter(out)
+        leaves, it = dict(constants), iter(out)
         return spec.unflatten([leaves[at] if at in leaves else next(it) for at in range(n)])
 
     return unflatten

@@ -4,7 +4,8 @@ import itertools
 
 import torch
 
-from . import core, options as _options, stats
+from . import core, stats
+from . import options as _options
 
 _numbers = itertools.count()
 _PLAIN = (torch.Tensor, torch.nn.Parameter)

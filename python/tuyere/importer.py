@@ -4,8 +4,8 @@ import operator
 
 import sympy
 import torch
-from torch.fx import Node
 from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.fx import Node
 from torch.utils._sympy import functions as sf
 
 from . import _ext, table

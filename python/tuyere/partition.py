@@ -284,7 +284,8 @@ class _Cutter:
             if k in programs:
                 items.append(programs[k])
             if k != -1 or -1 in stages.values():
-                items += [node for node in self.nodes if node.op == "call_function" and not self._supported(node) and stages.get(node) == k and node not in items]
+                eager = [node for node in self.nodes if node.op == "call_function" and not self._supported(node) and stages.get(node) == k]
+                items += [node for node in eager if node not in items]
         needed = set()
         for result in self.results:
             if isinstance(result, fx.Node):

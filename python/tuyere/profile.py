@@ -39,7 +39,8 @@ class Profile:
             width_rate = f"{row.bytes / row.seconds / 1e9:8.1f}" if row.bytes > 0 and row.seconds > 0 else f"{'':8}"
             average = row.seconds / row.calls if row.calls else 0.0
             lines.append(
-                f"{row.name:<{width}}  {row.kernel:<{wide}}  {_time(row.seconds):>10} {100 * row.seconds / total:6.1f}% {row.calls:7d} {_time(average):>10} {rate} {width_rate}"
+                f"{row.name:<{width}}  {row.kernel:<{wide}}  {_time(row.seconds):>10} {100 * row.seconds / total:6.1f}% {row.calls:7d} "
+                f"{_time(average):>10} {rate} {width_rate}"
             )
         lines += [rule, f"kernels {_time(total / max(self.calls, 1))} of {_time(self.seconds / max(self.calls, 1))} a call, {self.calls} calls"]
         return "\n".join(lines)

@@ -146,7 +146,7 @@ static void attn_unit(const ty_kernels *ks, const ty_attn *t, const attn_plan *p
     if (x->last)
       for (int64_t r = r0; r < r1; r++) {
         float sum = state[2 * r + 1];
-        ks->scale(t->dv, o + r * t->o_s, sum == 0.0f ? 0.0f : 1.0f / sum);
+        ks->scale(t->dv, o + r * t->o_s, sum == 0.0f && !t->empty_nan ? 0.0f : 1.0f / sum);
       }
     r0 = r1;
   }

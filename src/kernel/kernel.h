@@ -98,6 +98,7 @@ typedef struct ty_attn {
   ty_mask mask_kind; const void *mask; int64_t mask_b, mask_h, mask_q, mask_k; /* strides may be 0 */
   const float *bias; int64_t bias_b, bias_h, bias_q, bias_k;                    /* NULL: none */
   bool causal;
+  bool empty_nan; /* a row with no key to attend to gives NaN, as softmax written out does, and not 0 */
   float scale;
 } ty_attn;
 size_t ty_attn_f32_scratch(const ty_kernels *, const ty_attn *); /* bytes per thread; any tid and nt; pointers are not read */

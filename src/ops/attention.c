@@ -143,7 +143,7 @@ ty_status ty_sdpa_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   if (!q || !k || !v || (a.mask && !m)) return ty_o_done(g, rep, NULL);
   if (m && m->dtype != TY_bool) m = ty_c_cast(g, m, c);
   if (c != TY_f32 || ty_o_param(n) != PLAIN) w = scores(g, q, k, m, &a);
-  if (c == TY_f32) o = ty_c_attention(g, q, k, v, m, NULL, a.causal, a.scale);
+  if (c == TY_f32) o = ty_c_attention(g, q, k, v, m, NULL, a.causal, a.scale, false);
   else o = w ? ty_c_matmul(g, weights(g, w), repeat_heads(g, v, q->shape[1])) : NULL;
   TY_TRY(ty_o_done(g, rep, ty_o_fit(g, ty_o_reshape_like(g, o, n->outs[0]), n->outs[0])));
   if (ty_o_param(n) == MATH) return ty_o_done(g, rep + 1, ty_o_fit(g, ty_o_reshape_like(g, weights(g, w), n->outs[1]), n->outs[1]));

@@ -19,7 +19,8 @@
  * ty.linear(x, w, bias?)        x [..., K], w [N, K], bias [N]
  * ty.pack(w)                    weight [N, K] in kernel layout (opaque bytes, u8 rank 1); folded when w is constant
  * ty.gemm(x, packed, N)         x [..., K] times packed weight -> [..., N]
- * ty.attention(q, k, v, mask?, bias?, is_causal, scale)   q [B,H,S,D], k, v [B,Hkv,Sk,D(v)]; mask bool or float, bias float, both broadcastable to [B,H,S,Sk]
+ * ty.attention(q, k, v, mask?, bias?, is_causal, scale, empty_nan)   q [B,H,S,D], k, v [B,Hkv,Sk,D(v)]; mask bool or float, bias float, both broadcastable to [B,H,S,Sk];
+ *                               a row with no key to attend to gives 0, or NaN with empty_nan
  * ty.layer_norm / rms_norm / softmax are NOT core: they lower to reduce + elementwise and fuse into one loop.
  */
 #ifndef TY_CORE_H
@@ -44,7 +45,7 @@ ty_value *ty_c_reduce(ty_graph *, const char *kind, ty_value *, int ndims, const
 ty_value *ty_c_cat(ty_graph *, int n, ty_value *const *, int dim);
 ty_value *ty_c_matmul(ty_graph *, ty_value *a, ty_value *b);
 ty_value *ty_c_linear(ty_graph *, ty_value *x, ty_value *w, ty_value *bias);
-ty_value *ty_c_attention(ty_graph *, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale);
+ty_value *ty_c_attention(ty_graph *, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale, bool empty_nan);
 /* Broadcast of two shapes by PyTorch's rule; TY_INVALID when they do not match. */
 ty_status ty_broadcast(ty_graph *, int ra, const ty_dim *a, int rb, const ty_dim *b, int *r, ty_dim *out);
 #endif

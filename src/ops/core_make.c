@@ -102,7 +102,8 @@ ty_value *ty_c_linear(ty_graph *g, ty_value *x, ty_value *w, ty_value *bias) {
   return make(g, TY_OP_linear, 3, (ty_arg[]){ty_arg_value(x), ty_arg_value(w), ty_arg_value(bias)});
 }
 
-ty_value *ty_c_attention(ty_graph *g, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale) {
+ty_value *ty_c_attention(ty_graph *g, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale, bool empty_nan) {
   if (!q || !k || !v) return NULL;
-  return make(g, TY_OP_attention, 7, (ty_arg[]){ty_arg_value(q), ty_arg_value(k), ty_arg_value(v), ty_arg_value(mask), ty_arg_value(bias), ty_arg_bool(causal), ty_arg_float(scale)});
+  return make(g, TY_OP_attention, 8, (ty_arg[]){ty_arg_value(q), ty_arg_value(k), ty_arg_value(v), ty_arg_value(mask), ty_arg_value(bias), ty_arg_bool(causal), ty_arg_float(scale),
+    ty_arg_bool(empty_nan)});
 }

@@ -95,7 +95,7 @@ static ty_value *rewrite(ty_graph *g, const int *uses, ty_node *n) {
     if (m.q->shape[i] != m.k->shape[i] || m.q->shape[i] != v->shape[i]) return NULL;
   int r = p->rank;
   ty_value *a = ty_c_attention(g, four(g, m.q), four(g, m.k), four(g, v), m.nadd ? four_mask(g, m.add[0], r) : NULL,
-                               m.nadd > 1 ? four_mask(g, m.add[1], r) : NULL, false, m.scale);
+                               m.nadd > 1 ? four_mask(g, m.add[1], r) : NULL, false, m.scale, true);
   return ty_c_reshape(g, a, o->rank, o->shape);
 }
 

@@ -31,6 +31,15 @@ static ty_value *unmerge(ty_graph *g, ty_node *n) {
   return ty_c_reshape(g, ty_c_matmul(g, a4, b4), o->rank, o->shape);
 }
 
+/* Swapping the matrix dims of a merged batch [BH, S, D] happens before merging: what is left is a merged batch again. */
+static ty_value *swap_below(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value, *o = n->outs[0];
+  if (x->rank != 3 || !ty_is_op(x, TY_OP_reshape) || !ty_dim_is(g, n->args[1].ints[0], 0)) return NULL;
+  ty_value *y = x->def->args[0].value;
+  if (y->rank != 4 || y->shape[2] != x->shape[1] || y->shape[3] != x->shape[2]) return NULL;
+  return ty_c_reshape(g, ty_c_permute(g, y, (const int[]){ 0, 1, 3, 2 }), 3, o->shape);
+}
+
 static ty_value *simplify(ty_graph *g, ty_node *n) {
   ty_value *o = n->outs[0], *x = n->nargs && n->args[0].kind == TY_ARG_VALUE ? n->args[0].value : NULL;
   double c;
@@ -41,7 +50,7 @@ static ty_value *simplify(ty_graph *g, ty_node *n) {
     return NULL;
   case TY_OP_permute:
     if (identity_perm(g, &n->args[1])) return x;
-    return ty_is_op(x, TY_OP_permute) ? compose(g, n, x->def) : NULL;
+    return ty_is_op(x, TY_OP_permute) ? compose(g, n, x->def) : swap_below(g, n);
   case TY_OP_expand: return ty_same_shape(o, x) ? x : NULL;
   case TY_OP_slice: return ty_same_shape(o, x) && ty_dim_is(g, n->args[2].i, 0) && ty_dim_is(g, n->args[3].i, 1) ? x : NULL;
   case TY_OP_cast:

@@ -51,7 +51,7 @@ typedef struct ty_step_attn {
   ty_pexpr batch, heads, kv_heads, sq, sk, d, dv;
   ty_pbuf mask; bool mask_is_bool; ty_pexpr mask_off, mask_stride[4];   /* mask < 0: none; strides over b, h, q, k */
   ty_pbuf bias; ty_pexpr bias_off, bias_stride[4];
-  bool causal; double scale;
+  bool causal, empty_nan; double scale;         /* empty_nan: see kernel.h */
 } ty_step_attn;
 typedef struct ty_step_pack { ty_pbuf src; ty_pexpr off, ldk, ldn, k, n; ty_pbuf dst; } ty_step_pack; /* float32 */
 typedef struct ty_step_scan { ty_pbuf src, dst; ty_dtype dtype; bool prod; ty_pexpr outer, len, inner; } ty_step_scan; /* contiguous */

@@ -12,9 +12,10 @@ import warnings
 
 import pytest
 import torch
-import tuyere
 from torch import nn
 from torch.nn import functional as F
+
+import tuyere
 from tuyere import stats
 
 STRICT = {"strict": True}

@@ -50,6 +50,7 @@ static void one_attn(const ty_kernels *ks, int64_t sq, int64_t sk, int64_t d, in
   t.hq = t.hkv * (1 + rnd_below(3));
   if (sq * sk > 100000) t.b = t.hkv = t.hq = 1;
   t.causal = how & CAUSAL;
+  t.empty_nan = how & 1;
   guarded q, k, v, o;
   int64_t floats;
   if (how & MERGED) { /* [b, s, h, d] views with a gap between rows */

@@ -41,7 +41,7 @@ void ty_attn_f32_ref(const ty_attn *t, double *scores) {
           double o = 0;
           for (int64_t j = 0; j < t->sk; j++)
             if (!(t->causal && j > i)) o += scores[j] * (double)t->v[b * t->v_b + h / (t->hq / t->hkv) * t->v_h + j * t->v_s + d];
-          t->o[b * t->o_b + h * t->o_h + i * t->o_s + d] = (float)(sum == 0 ? o * 0 : o / sum);
+          t->o[b * t->o_b + h * t->o_h + i * t->o_s + d] = (float)(sum == 0 && !t->empty_nan ? o * 0 : o / sum);
         }
       }
 }
