@@ -226,7 +226,10 @@ class _Engine:
             else:
                 with stateless._reparametrize_module(self.module, dict(zip(names, values))):
                     result = self.module(*call_args, **call_kwargs)
-            flat_out, out["spec"] = _leaves(result)
+            again = _leaves((call_args, call_kwargs))[0]
+            if len(again) != len(filled) or any(x is not y for x, y in zip(again, filled)):
+                raise _ext.Unsupported("the model puts other tensors or values into its arguments")
+            flat_out, out["spec"] = _leaves(result, objects=True)
             for leaf in flat_out:
                 if not isinstance(leaf, (torch.Tensor, torch.SymInt)) and not _constant(leaf):
                     raise _ext.Unsupported(f"the model returns an object of type {type(leaf).__name__}")
@@ -284,11 +287,10 @@ class _Same:
 
 
 class _Fields:
-    """Stands for an instance of a dataclass that pytree does not know, so that the tensors in it are found."""
+    """Stands for an object that pytree does not know, so that the tensors in its fields are found."""
 
-    def __init__(self, value):
-        self.kind = type(value)
-        self.fields = {field.name: pytree.tree_map(_open, getattr(value, field.name)) for field in dataclasses.fields(value)}
+    def __init__(self, kind, fields):
+        self.kind, self.fields = kind, fields
 
     def flatten(self):
         return list(self.fields.values()), (self.kind, tuple(self.fields))
@@ -300,8 +302,12 @@ class _Fields:
     def rebuild(values, context):
         kind, names = context
         out = object.__new__(kind)
+        held = getattr(out, "__dict__", None)
         for name, value in zip(names, values):
-            object.__setattr__(out, name, value)
+            if held is None:
+                object.__setattr__(out, name, value)
+            else:
+                held[name] = value
         return out
 
 
@@ -310,19 +316,41 @@ pytree.register_pytree_node(
 )
 
 
-def _leaves(tree):
-    """As pytree.tree_flatten, with dataclasses opened."""
+def _leaves(tree, objects=False):
+    """As pytree.tree_flatten, with dataclasses opened; objects: plain objects of Python classes as well (a cache of keys and values)."""
     leaves, spec = pytree.tree_flatten(tree)
-    if any(hasattr(type(leaf), "__dataclass_fields__") for leaf in leaves):
-        leaves, spec = pytree.tree_flatten(pytree.tree_map(_open, tree))
+    if any(hasattr(type(leaf), "__dataclass_fields__") or (objects and _plain_object(leaf)) for leaf in leaves):
+        leaves, spec = pytree.tree_flatten(pytree.tree_map(lambda leaf: _open(leaf, objects), tree))
     return leaves, spec
 
 
-def _open(leaf):
-    if not dataclasses.is_dataclass(leaf) or isinstance(leaf, type):
+def _open(leaf, objects=False, depth=0):
+    kind = type(leaf)
+    if depth > 8 or isinstance(leaf, (type, dict, list, tuple, set)):
         return leaf
-    extra = set(getattr(leaf, "__dict__", ())) - {field.name for field in dataclasses.fields(leaf)}
-    return leaf if extra else _Fields(leaf)
+    held = getattr(leaf, "__dict__", {})
+    if dataclasses.is_dataclass(leaf):
+        names = [field.name for field in dataclasses.fields(leaf)]
+        if set(held) - set(names):
+            return leaf
+        fields = {name: getattr(leaf, name) for name in names}
+    elif objects and _plain_object(leaf):
+        fields = dict(held)
+    else:
+        return leaf
+    return _Fields(kind, {name: pytree.tree_map(lambda x: _open(x, objects, depth + 1), value) for name, value in fields.items()})
+
+
+def _plain_object(leaf) -> bool:
+    """Is its __dict__ all that there is to it?"""
+    kind = type(leaf)
+    if kind.__new__ is not object.__new__ or not hasattr(leaf, "__dict__") or _constant(leaf) or isinstance(leaf, torch.nn.Module):
+        return False
+    return kind.__basicsize__ == _Empty.__basicsize__
+
+
+class _Empty:
+    """As large as an instance of a class without slots."""
 
 
 class _Spec:

@@ -1,9 +1,6 @@
 /* interp.c: runs a finished loop 256 columns at a time, each node a tight loop over typed chunk buffers made from prims.def. */
 #include "loop_int.h"
 #include <string.h>
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wtype-limits" /* a < 0 of an unsigned type */
-#endif
 
 /* A chunk function: o[i] = f(a[i], b[i], c[i]) for i < n. Operands that the primitive does not have are not read. */
 typedef void (*chunk_fn)(void *o, const void *a, const void *b, const void *c, int n);

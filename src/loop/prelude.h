@@ -4,6 +4,7 @@
 #ifndef TY_PRELUDE_H
 #define TY_PRELUDE_H
 #include "tuyere_abi.h"
+#pragma GCC diagnostic ignored "-Wtype-limits" /* one text for signed and unsigned types */
 #define TY_F static inline __attribute__((always_inline, unused))
 
 /* A column loop's last, partial turn [cm, ce): where loads and stores can be masked it is one whole turn of 16, and TY_IN tells

@@ -865,12 +865,31 @@ def test_objects_that_may_hold_tensors():
     lin = nn.Linear(8, 8).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        out = tuyere.compile(lambda x: Box(lin(x)))
+        out = tuyere.compile(lambda x: [Box(lin(x)), Box([Box(lin(x) + 1)])])
         given = tuyere.compile(lambda box: lin(box.x))
         for _ in range(3):
             x = torch.randn(3, 8)
-            close(out(x).x, lin(x))
+            got = out(x)
+            assert type(got[0]) is Box
+            close(got[0].x, lin(x))
+            close(got[1].x[0].x, lin(x) + 1)
             close(given(Box(x)), lin(x))
+    assert out._tuyere_engine.records[-1].segments and not given._tuyere_engine.records[-1].segments
+
+
+def test_arguments_that_get_other_tensors():
+    lin = nn.Linear(8, 8).eval()
+
+    def f(given):
+        given["y"] = lin(given["x"])
+        return given["y"] + 1
+
+    compiled = tuyere.compile(f)
+    for _ in range(2):
+        given = {"x": torch.randn(3, 8)}
+        close(compiled(given), lin(given["x"]) + 1)
+        close(given["y"], lin(given["x"]))
+    assert "into its arguments" in compiled._tuyere_engine.records[0].notes[0]
 
 
 @pytest.mark.parametrize("door", [0, 1])

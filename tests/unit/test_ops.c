@@ -163,8 +163,8 @@ static void test_infer(void) {
   CHECK(p && ty_dim_is(g, p->shape[0], 96 * 4 * 4));
   CHECK(ty_make(g, TY_OP_gemm, 3, (ty_arg[]){ty_arg_value(a), ty_arg_value(p), ty_arg_int(K(50))}) != NULL);
   CHECK(!ty_make(g, TY_OP_gemm, 3, (ty_arg[]){ty_arg_value(a), ty_arg_value(p), ty_arg_int(K(500))}));
-  CHECK(ty_c_attention(g, q, kv, kv, NULL, NULL, true, 0.125)->shape[1] == K(12) && !ty_c_attention(g, kv, q, q, NULL, NULL, true, 0.125));
-  CHECK(ty_c_attention(g, q, kv, kv, INPUT(TY_bool, u), INPUT(TY_f32, K(1), K(1), u, u), false, 1) && !ty_c_attention(g, q, kv, kv, INPUT(TY_i64, u), NULL, false, 1));
+  CHECK(ty_c_attention(g, q, kv, kv, NULL, NULL, true, 0.125, false)->shape[1] == K(12) && !ty_c_attention(g, kv, q, q, NULL, NULL, true, 0.125, false));
+  CHECK(ty_c_attention(g, q, kv, kv, INPUT(TY_bool, u), INPUT(TY_f32, K(1), K(1), u, u), false, 1, false) && !ty_c_attention(g, q, kv, kv, INPUT(TY_i64, u), NULL, false, 1, false));
   CHECK(ty_c_dimval(g, s)->rank == 0 && ty_c_iota(g, 1, &s, 0)->dtype == TY_i64 && !ty_c_iota(g, 1, &s, 1));
   CHECK(!ty_make(g, TY_OP_scan, 3, (ty_arg[]){ty_arg_value(a), ty_arg_str("max"), ty_arg_int(K(0))}));
   CHECK(ty_graph_verify(g) == TY_OK);

@@ -1,5 +1,6 @@
 /* test_program.c: the program: building, bindings, the memory plan, splitting, folding, concurrent runs, failures. --bench: overhead. */
 #define _GNU_SOURCE 1
+#pragma GCC diagnostic ignored "-Warray-bounds" /* gcc 12 inlines kernels with buffers that only some of them have */
 #include "../../src/rt/pool.h"
 #include "../../src/rt/program_int.h"
 #include "check.h"
@@ -31,7 +32,7 @@ static void finish(ty_program *p) {
   if (!CHECK(ty_program_finish(p, ctx) == TY_OK)) fprintf(stderr, "  %s\n", ty_ctx_error(ctx)), exit(1);
 }
 static bool run(ty_program *p, const int64_t *syms, void *const *in, void *const *out, const uint64_t *changed) {
-  ty_run r = {syms, in, out, changed};
+  ty_run r = {.syms = syms, .inputs = in, .outputs = out, .changed = changed};
   ty_status st = ty_program_run(p, ctx, &r);
   if (st != TY_OK) fprintf(stderr, "  run: %s\n", ty_ctx_error(ctx));
   return st == TY_OK;
@@ -402,7 +403,7 @@ static void test_fold(void) {
   CHECK(!ty_program_input_folded(p, 3) && !ty_program_input_folded(p, -1));
   in[0] = NULL; /* let go: folding p2 again does without, p1 does not */
   CHECK(run(p, NULL, in, outs, &bit2) && fold_right(x, out));
-  ty_run r = {NULL, in, outs, &bit1};
+  ty_run r = {.inputs = in, .outputs = outs, .changed = &bit1};
   CHECK(ty_program_run(p, ctx, &r) == TY_INVALID);
   CHECK_HAS(ty_ctx_error(ctx), "input 0 ('x') is NULL, and is needed to fold 'adder' again\nwhile folding constants");
   in[0] = v[0];
@@ -534,10 +535,10 @@ static void *hammer(void *arg) {
     void *ins[4] = {s->v[0], s->v[1], s->v[2], x};
     for (int j = 0; j < 8; j++) x[j] = i;
     uint64_t bits = (uint64_t)(i % 16 == 0) << i % 3;
-    ok = ok && ty_program_run(s->fold, mine, &(ty_run){NULL, ins, (void *[]){out}, &bits}) == TY_OK;
+    ok = ok && ty_program_run(s->fold, mine, &(ty_run){.inputs = ins, .outputs = (void *[]){out}, .changed = &bits}) == TY_OK;
     ok = ok && fold_right((int[]){1, 2, 3, i}, out);
     int64_t rows = 1 + i % 12;
-    ok = ok && ty_program_run(s->mixed, mine, &(ty_run){&rows, (void *[]){in}, (void *[]){big}, NULL}) == TY_OK;
+    ok = ok && ty_program_run(s->mixed, mine, &(ty_run){.syms = &rows, .inputs = (void *[]){in}, .outputs = (void *[]){big}}) == TY_OK;
     int mid[40 * 70], want[40 * 70], scratch[70];
     mix_fn(&(ty_kargs){.buf = (void *[]){mid, in}, .par = (ty_i64[]){70, 64}, .scratch = scratch, .self = &s->m[0]}, 0, rows, 0, 70);
     mix_fn(&(ty_kargs){.buf = (void *[]){want, mid}, .par = (ty_i64[]){70, rows * 70}, .scratch = scratch, .self = &s->m[1]}, 0, rows, 0, 70);
@@ -614,7 +615,7 @@ static void test_no_memory(void) {
       seen += p->hook.n;
       ty_status st = ty_program_finish(p, ctx);
       int64_t rows = 12;
-      ty_run r = {&rows, which ? (void *[]){v[0], v[1], v[2], v[3]} : (void *[]){in}, (void *[]){out}, NULL};
+      ty_run r = {.syms = &rows, .inputs = which ? (void *[]){v[0], v[1], v[2], v[3]} : (void *[]){in}, .outputs = (void *[]){out}};
       if (st == TY_OK && (st = ty_program_run(p, ctx, &r)) != TY_OK) {
         if (ty_program_run(p, ctx, &r) != TY_OK) check_one(0, __FILE__, __LINE__, "a run after a failed one"); /* memory is back */
       }
@@ -644,7 +645,7 @@ static void bench(int64_t rows, int threads, bool big) {
   }
   finish(p);
   int *o = malloc((size_t)rows * 280), x[64] = {0};
-  ty_run r = {NULL, (void *[]){x}, (void *[]){o}, NULL};
+  ty_run r = {.inputs = (void *[]){x}, .outputs = (void *[]){o}};
   double best = 1;
   for (int round = 0; round < 30; round++) {
     double t = ty_now();
