@@ -73,10 +73,12 @@ static PyObject *mod_set_callbacks(PyObject *self, PyObject *args) {
   Py_RETURN_NONE;
 }
 static PyObject *mod_threads(PyObject *self, PyObject *n) {
-  (void)self;
+  ext_state *st = PyModule_GetState(self);
   long v = PyLong_AsLong(n);
   if (v == -1 && PyErr_Occurred()) return NULL;
   if (v < 0 || v > TY_POOL_MAX) return PyErr_Format(PyExc_ValueError, "tuyere: a number of threads from 0 (the default) to %d, got %ld", TY_POOL_MAX, v);
+  st->own_threads = v > 0;
+  st->torch_threads = 0;
   ty_pool_set_threads((int)v);
   Py_RETURN_NONE;
 }

@@ -42,6 +42,9 @@ typedef struct ext_state {
   PyObject *relayout;      /* (tensor, strides or None) -> tensor of that layout */
   PyObject *profiler_dict; /* torch.autograd.profiler's namespace, and the flag in it */
   PyObject *profiler_flag;
+  PyObject *get_num_threads; /* torch.get_num_threads */
+  int torch_threads;       /* what it said last; 0: not asked */
+  bool own_threads;        /* asked for here (set_threads, TUYERE_NUM_THREADS): torch's number is not followed */
   PyObject *range_type;    /* torch._C._profiler._RecordFunctionFast, or NULL */
   PyObject *s_data_ptr, *s_shape, *s_stride, *s_dtype, *s_version, *s_enter, *s_exit; /* interned names */
 } ext_state;
@@ -56,6 +59,8 @@ typedef struct ext_tensor {
 } ext_tensor;
 /* False with TypeError, Unsupported or what torch raised. `what` names the argument. */
 bool ext_tensor_read(ext_state *, PyObject *, ext_tensor *out, const char *what);
+/* Lets torch.set_num_threads lower the number of threads; more than the process may really use are never run. Never raises. */
+void ext_follow_threads(ext_state *);
 /* The version counter; -1 for tensors that have none (inference tensors). Never raises. */
 int64_t ext_tensor_version(ext_state *, PyObject *);
 bool ext_torch_init(ext_state *, PyObject *module); /* finds what is needed in torch */

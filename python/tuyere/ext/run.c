@@ -237,6 +237,7 @@ static bool run_set(ext_program *p, ext_set *s, ext_frame *f, PyObject *const *a
     run.on_step = on_step;
     run.on_step_user = &w;
   }
+  ext_follow_threads(p->st);
   ty_ctx_clear(f->ctx);
   w.saved = PyEval_SaveThread();
   pthread_rwlock_rdlock(&s->lock);

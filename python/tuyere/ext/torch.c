@@ -1,6 +1,8 @@
 /* torch.c: how tensors are read without libtorch: DLPack's exchange table where torch has it, attributes where not. */
 #include "ext.h"
+#include <stdlib.h>
 #include <string.h>
+#include "rt/pool.h"
 
 static bool dl_dtype(const ext_dl_tensor *t, ty_dtype *out) {
   enum { INT, UINT, FLOAT, BFLOAT = 4, COMPLEX = 5, BOOL = 6 };
@@ -85,6 +87,18 @@ int64_t ext_tensor_version(ext_state *st, PyObject *o) {
   return r;
 }
 
+void ext_follow_threads(ext_state *st) {
+  if (st->own_threads || !st->get_num_threads) return;
+  PyObject *r = PyObject_CallNoArgs(st->get_num_threads);
+  long n = r ? PyLong_AsLong(r) : 0;
+  Py_XDECREF(r);
+  if (PyErr_Occurred()) PyErr_Clear();
+  if (n < 1 || n == st->torch_threads) return;
+  st->torch_threads = (int)n;
+  int most = ty_pool_default_threads();
+  ty_pool_set_threads(n < most ? (int)n : most);
+}
+
 static PyObject *attr_path(PyObject *from, const char *path) { /* "a.b.c"; NULL without an exception when missing */
   char part[64];
   Py_INCREF(from);
@@ -125,6 +139,9 @@ bool ext_torch_init(ext_state *st, PyObject *module) {
     if (get) memcpy(&st->version_get, &get, sizeof get);
   }
   st->empty_strided = attr_path(torch, "_C._dynamo.guards._empty_strided_cpu");
+  st->get_num_threads = attr_path(torch, "get_num_threads");
+  const char *asked = getenv("TUYERE_NUM_THREADS");
+  st->own_threads = asked && *asked;
   PyObject *profiler = PyImport_ImportModule("torch.autograd.profiler");
   if (!profiler) PyErr_Clear();
   st->profiler_dict = profiler ? PyObject_GetAttrString(profiler, "__dict__") : NULL;
