@@ -114,6 +114,7 @@ ty_status ty_pass_canon(ty_graph *g) {
 
 ty_status ty_pass_tidy(ty_graph *g) {
   TY_TRY(ty_pass_canon(g));
+  TY_TRY(ty_pass_cse(g)); /* a layer used twelve times has its weights joined and packed once */
   TY_TRY(ty_pass_dce(g));
   return ty_pass_hoist(g);
 }
