@@ -23,6 +23,7 @@ typedef struct word {
 typedef struct worker {
   _Alignas(128) _Atomic uint32_t asleep; /* futex: 1 while it sleeps for a job */
   uint64_t seen;                         /* the job word it starts from */
+  _Atomic int cpu;                       /* where it was when its last run began */
   pthread_t thread;
 } worker;
 
@@ -39,6 +40,7 @@ static struct {
   void *ctx;
   uint64_t fp;
   bool crowded; /* more threads than cores: waiting must not spin */
+  int cpu;      /* the caller's */
   _Alignas(128) _Atomic int busy;
   int nworkers; /* created; worker[0] is unused, it is the caller */
   int cores, spin_us;
@@ -167,14 +169,37 @@ static uint64_t job_wait(uint64_t seen, int tid, int spin_us) {
   return seen;
 }
 
+/* A sleeper is often woken on its waker's own CPU, and short waits never let the system's balancer see it: the two would
+ * take turns for the whole run, at a spin a barrier. Such a worker steps aside to a CPU that no thread of this run is on,
+ * and keeps off theirs until it meets one again: given back at once, it would be pulled over at the next wake-up.
+ * `all`: the CPUs it had when it began. */
+static void step_aside(int tid, int nt, const cpu_set_t *all) {
+  int cpu = sched_getcpu();
+  bool shared = cpu == pool.cpu;
+  for (int i = 1; i < tid && !shared; i++) shared = cpu == atomic_load_explicit(&pool.worker[i].cpu, memory_order_relaxed);
+  if (shared && !pool.crowded) {
+    cpu_set_t mask = *all;
+    if (pool.cpu >= 0 && pool.cpu < CPU_SETSIZE) CPU_CLR((size_t)pool.cpu, &mask);
+    for (int i = 1; i < nt; i++) {
+      int c = atomic_load_explicit(&pool.worker[i].cpu, memory_order_relaxed);
+      if (i != tid && c >= 0 && c < CPU_SETSIZE) CPU_CLR((size_t)c, &mask);
+    }
+    if (CPU_COUNT(&mask) && !sched_setaffinity(0, sizeof mask, &mask)) cpu = sched_getcpu();
+  }
+  atomic_store_explicit(&pool.worker[tid].cpu, cpu, memory_order_relaxed);
+}
+
 static void *worker_main(void *arg) {
   int tid = (int)(intptr_t)arg;
   int spin_us = pool.spin_us;
+  cpu_set_t all;
+  if (sched_getaffinity(0, sizeof all, &all)) CPU_ZERO(&all);
   for (uint64_t seen = pool.worker[tid].seen;;) {
     seen = job_wait(seen, tid, spin_us);
     int nt = (int)(seen & NT_STOP);
     if (nt == NT_STOP) return NULL;
     fp_set(pool.fp);
+    step_aside(tid, nt, &all);
     pool.fn(pool.ctx, tid, nt);
     spin_us = pool.crowded ? 0 : pool.spin_us;
     arrive(tid, nt);
@@ -272,6 +297,7 @@ int ty_pool_run(ty_pool_fn fn, void *ctx, int nt_wanted) {
     pool.ctx = ctx;
     pool.fp = fp_get();
     pool.crowded = nt > pool.cores;
+    pool.cpu = sched_getcpu();
     job_publish(nt, nt);
     fn(ctx, 0, nt);
     word_set(&pool.gen, arrive(0, nt)); /* all are done; nobody waits for gen here */
