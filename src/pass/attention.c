@@ -113,7 +113,7 @@ ty_status ty_pass_attention(ty_graph *g) {
     if (!old) continue;
     ty_graph_at(g, n);
     ty_value *r = rewrite(g, uses, n);
-    if (r && !ty_remap_set(&m, g, n->outs[0], r)) st = ty_pass_nomem(g);
+    if (r && !ty_remap_set(&m, n->outs[0], r)) st = ty_pass_nomem(g);
   }
   ty_graph_at(g, NULL);
   ty_remap_outputs(&m, g);

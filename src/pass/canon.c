@@ -95,7 +95,7 @@ ty_status ty_pass_canon(ty_graph *g) {
     ty_value *v = g->values.p[i];
     if (!v || v->def || v->role != TY_ROLE_LITERAL || !ty_dim_is(g, ty_dim_product(g, v->rank, v->shape), 1)) continue;
     ty_value *f = literal_scalar(g, v);
-    if (f && !ty_remap_set(&m, g, v, f)) st = ty_pass_nomem(g);
+    if (f && !ty_remap_set(&m, v, f)) st = ty_pass_nomem(g);
   }
   for (ty_node *n = g->first, *next; n && !st; n = next) {
     next = n->next;
@@ -103,7 +103,7 @@ ty_status ty_pass_canon(ty_graph *g) {
     ty_graph_at(g, n);
     ty_value *r = n->nouts == 1 ? simplify(g, n) : NULL;
     if (!r) continue;
-    if (!ty_remap_set(&m, g, n->outs[0], r)) st = ty_pass_nomem(g);
+    if (!ty_remap_set(&m, n->outs[0], r)) st = ty_pass_nomem(g);
     ty_graph_remove(g, n);
   }
   ty_graph_at(g, NULL);

@@ -54,7 +54,7 @@ ty_status ty_pass_cse(ty_graph *g) {
     size_t h = (size_t)hash_of(n) & (cap - 1);
     while (table[h] && !same(table[h], n)) h = (h + 1) & (cap - 1);
     if (!table[h]) { table[h] = n; continue; }
-    for (int i = 0; i < n->nouts; i++) if (!ty_remap_set(&m, g, n->outs[i], table[h]->outs[i])) st = ty_pass_nomem(g);
+    for (int i = 0; i < n->nouts; i++) if (!ty_remap_set(&m, n->outs[i], table[h]->outs[i])) st = ty_pass_nomem(g);
     ty_graph_remove(g, n);
   }
   ty_remap_outputs(&m, g);

@@ -26,7 +26,7 @@ ty_status ty_pass_lower(ty_graph *g) {
     const char *from = short_name(g, op->name);
     for (ty_node *k = before ? before->next : g->first; k != n; k = k->next) { k->from = from; k->loc = n->loc; }
     for (int i = 0; i < n->nouts && !st; i++)
-      if (rep[i] && !ty_remap_set(&m, g, n->outs[i], rep[i])) st = ty_pass_nomem(g);
+      if (rep[i] && !ty_remap_set(&m, n->outs[i], rep[i])) st = ty_pass_nomem(g);
     if (st) st = ty_note(g->ctx, st, "while lowering %%%d %s%s%s", n->nouts ? n->outs[0]->id : -1, op->name, n->loc ? ", " : "", n->loc ? n->loc : "");
     if (rep != r) ty_free(rep);
     if (!st) ty_graph_remove(g, n);

@@ -20,8 +20,7 @@ bool ty_remap_init(ty_remap *m, const ty_graph *g) {
   return m->to != NULL;
 }
 void ty_remap_free(ty_remap *m) { ty_free(m->to); }
-bool ty_remap_set(ty_remap *m, ty_graph *g, ty_value *from, ty_value *to) {
-  (void)g;
+bool ty_remap_set(ty_remap *m, ty_value *from, ty_value *to) {
   if (from->id >= m->n) {
     int n = from->id * 2;
     ty_value **p = ty_grow(m->to, sizeof *p * (size_t)n);

@@ -12,7 +12,7 @@
 typedef struct ty_remap { ty_value **to; int n; } ty_remap;
 bool ty_remap_init(ty_remap *, const ty_graph *);
 void ty_remap_free(ty_remap *);
-bool ty_remap_set(ty_remap *, ty_graph *, ty_value *from, ty_value *to); /* false: no memory */
+bool ty_remap_set(ty_remap *, ty_value *from, ty_value *to); /* false: no memory */
 void ty_remap_node(ty_remap *, ty_node *);
 void ty_remap_outputs(ty_remap *, ty_graph *);
 

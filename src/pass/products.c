@@ -48,7 +48,7 @@ ty_status ty_pass_linear(ty_graph *g) {
             taken |= u->args[k].value == o && u->args[1 - k].value->id < nc && ty_same_shape(o, u->outs[0]) && is_bias(g, c, u->args[1 - k].value, u->outs[0]);
       if (!taken) r = ty_c_linear(g, n->args[0].value, transposed(g, n->args[1].value), NULL);
     }
-    if (r && !ty_remap_set(&m, g, o, r)) st = ty_pass_nomem(g);
+    if (r && !ty_remap_set(&m, o, r)) st = ty_pass_nomem(g);
   }
   for (ty_node *n = g->first; n; n = n->next) ty_remap_node(&m, n);
   ty_graph_at(g, NULL);
@@ -85,7 +85,7 @@ static bool merge_these(ty_graph *g, ty_remap *m, int k, ty_node **s) {
   ty_dim off = ty_dim_const(g, 0);
   for (int i = 0; i < k && all; i++) {
     ty_value *part = ty_c_slice(g, all, all->rank - 1, off, 1, w[i]->shape[0]);
-    if (!part || !ty_remap_set(m, g, s[i]->outs[0], part)) return false;
+    if (!part || !ty_remap_set(m, s[i]->outs[0], part)) return false;
     off = ty_dim_add(g, off, w[i]->shape[0]);
   }
   return all != NULL;
@@ -164,7 +164,7 @@ ty_status ty_pass_pack(ty_graph *g) {
       if (n->op == TY_OP_linear) st = ty_note(g->ctx, TY_INTERNAL, "a linear could not be rewritten");
       continue;
     }
-    if (!ty_remap_set(&m, g, n->outs[0], r)) st = ty_pass_nomem(g);
+    if (!ty_remap_set(&m, n->outs[0], r)) st = ty_pass_nomem(g);
     ty_graph_remove(g, n);
   }
   ty_graph_at(g, NULL);
