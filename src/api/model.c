@@ -61,6 +61,7 @@ static void stage(ty_model *m, const char *name, double since) {
 static ty_status passes(ty_ctx *ctx, ty_model *m, const ty_options *o) {
   const char *dump = o->dump ? o->dump : getenv("TUYERE_DUMP");
   for (int i = 0; i < ty_npasses; i++) {
+    if (m->graph->eager && ty_passes[i].fused_only) continue;
     double t = ty_now();
     ty_status st = ty_passes[i].run(m->graph);
     if (m->graph->arena.failed) st = ty_fail(ctx, TY_NOMEM, "out of memory"); /* whatever a pass made of it */
@@ -142,6 +143,7 @@ ty_status ty_model_compile(ty_ctx *ctx, ty_graph *g, const ty_options *opts, ty_
   if (!m) { ty_graph_destroy(g); return ty_fail(ctx, TY_NOMEM, "no memory for a model"); }
   m->graph = g;
   m->nsyms = ty_dim_nsyms(g);
+  g->eager = opts->eager;
   double t0 = ty_now();
   count_operators(m);
   ty_status st = passes(ctx, m, opts);

@@ -92,6 +92,7 @@ struct ty_node {
   int nouts; ty_value **outs;
   const char *loc;      /* where it came from ("model.py:88 encoder.layer.0"), may be NULL */
   const char *from;     /* short name of the ATen operator that it was lowered from ("gelu"), may be NULL; for names in profiles */
+  int origin;           /* number of that operator, one each, counted from 1; 0: none */
   ty_node *prev, *next; /* topological order */
   int scratch;
 };
@@ -106,6 +107,7 @@ struct ty_graph {
   int nnodes;                 /* nodes that are in the graph now */
   int next_node;              /* id of the next node made */
   ty_node *at;                /* insertion point, see ty_graph_at; NULL: the end */
+  bool eager;                 /* each ATen operator is computed by itself: nothing is constant, nothing is fused across operators */
   struct ty_dims *dims;       /* opaque */
 };
 

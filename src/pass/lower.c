@@ -13,6 +13,7 @@ ty_status ty_pass_lower(ty_graph *g) {
   ty_remap m;
   if (!ty_remap_init(&m, g)) return ty_pass_nomem(g);
   ty_status st = TY_OK;
+  int origin = 0;
   for (ty_node *n = g->first, *next; n && !st; n = next) {
     next = n->next;
     ty_remap_node(&m, n);
@@ -24,7 +25,8 @@ ty_status ty_pass_lower(ty_graph *g) {
     ty_node *before = n->prev;
     st = op->lower(g, n, rep);
     const char *from = short_name(g, op->name);
-    for (ty_node *k = before ? before->next : g->first; k != n; k = k->next) { k->from = from; k->loc = n->loc; }
+    origin++;
+    for (ty_node *k = before ? before->next : g->first; k != n; k = k->next) { k->from = from; k->origin = origin; k->loc = n->loc; }
     for (int i = 0; i < n->nouts && !st; i++)
       if (rep[i] && !ty_remap_set(&m, n->outs[i], rep[i])) st = ty_pass_nomem(g);
     if (st) st = ty_note(g->ctx, st, "while lowering %%%d %s%s%s", n->nouts ? n->outs[0]->id : -1, op->name, n->loc ? ", " : "", n->loc ? n->loc : "");

@@ -2,8 +2,9 @@
 #include "pass/pass_int.h"
 #include <string.h>
 
+enum { EACH = false, FUSED = true };
 const ty_pass ty_passes[] = {
-#define TY_PASS(name, what) { #name, what, ty_pass_##name },
+#define TY_PASS(name, in, what) { #name, what, in, ty_pass_##name },
 #include "passes.def"
 #undef TY_PASS
 };
@@ -66,7 +67,7 @@ static void check(void *user, ty_value **slot) {
 }
 bool *ty_pass_constants(const ty_graph *g) {
   bool *f = ty_alloc((size_t)g->values.n + 1);
-  if (!f) return NULL;
+  if (!f || g->eager) return f;
   for (int i = 0; i < g->values.n; i++) {
     ty_value *v = g->values.p[i];
     if (v && !v->def) f[i] = v->role == TY_ROLE_PARAM || v->role == TY_ROLE_LITERAL;

@@ -4,7 +4,7 @@
 #include "ops/ops.h"
 #include "pass/pass.h"
 
-#define TY_PASS(name, what) ty_status ty_pass_##name(ty_graph *);
+#define TY_PASS(name, in, what) ty_status ty_pass_##name(ty_graph *);
 #include "passes.def"
 #undef TY_PASS
 

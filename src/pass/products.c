@@ -133,7 +133,6 @@ static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
     return ty_c_reshape(g, ty_c_matmul(g, ty_c_reshape(g, x, 2, flat), w), o->rank, o->shape);
   }
   if (n->op != TY_OP_linear) return NULL;
-  ty_node *before = n->prev;
   bool vec = x->rank == 1, packs = w->id < nc && c[w->id] && x->dtype == TY_f32;
   ty_dim row[2] = { ty_dim_const(g, 1), x->shape[x->rank - 1] };
   if (vec) x = ty_c_reshape(g, x, 2, row);
@@ -144,7 +143,6 @@ static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
   }
   r = ty_c_reshape(g, r, o->rank, o->shape);
   if (n->args[2].kind == TY_ARG_VALUE) r = ty_c_prim(g, TY_P_add, r, n->args[2].value, NULL);
-  for (ty_node *k = before ? before->next : g->first; k != n; k = k->next) k->from = k->op == TY_OP_pack ? NULL : "linear";
   return r;
 }
 
@@ -159,7 +157,12 @@ ty_status ty_pass_pack(ty_graph *g) {
     ty_remap_node(&m, n);
     if (n->op != TY_OP_linear && n->op != TY_OP_matmul) continue;
     ty_graph_at(g, n);
+    ty_node *before = n->prev;
     ty_value *r = rewrite(g, c, nc, n);
+    for (ty_node *k = before ? before->next : g->first; k != n; k = k->next) {
+      k->from = k->op == TY_OP_pack ? NULL : n->op == TY_OP_linear ? "linear" : n->from;
+      k->origin = n->origin;
+    }
     if (!r) {
       if (n->op == TY_OP_linear) st = ty_note(g->ctx, TY_INTERNAL, "a linear could not be rewritten");
       continue;

@@ -33,7 +33,8 @@ static void facts_of(ty_sc *s, ty_node *n) {
   bool light = source || ty_sc_is_view(n) || n->op == TY_OP_cast || (ty_op_is_prim(n->op) && ty_prims[n->op - TY_OP_prim_first].cost <= 1);
   for (int i = 0; i < n->nouts; i++) {
     ty_vinfo *v = ty_sc_info(s, n->outs[i]);
-    v->fold = c.fold && static_shape(s, n->outs[i]) && static_args(s, n);
+    if (v->apart) continue;
+    v->fold = !s->g->eager && c.fold && static_shape(s, n->outs[i]) && static_args(s, n);
     v->trivial = light && c.trivial;
   }
 }
@@ -49,8 +50,19 @@ static bool info_room(ty_sc *s) {
   return true;
 }
 
+/* Where operators are computed each by itself, what one hands to another lies in memory. */
+typedef struct scan_origin { ty_sc *s; int origin; } scan_origin;
+static void set_apart(void *user, ty_value **slot) {
+  scan_origin *o = user;
+  ty_value *v = *slot;
+  while (v->def && ty_sc_is_view(v->def)) v = v->def->args[0].value;
+  if (v->def && v->def->origin != o->origin) ty_sc_info(o->s, v)->apart = ty_sc_info(o->s, v)->external = true;
+}
+
 ty_status ty_sc_facts(ty_sc *s) {
   if (!info_room(s)) return ty_fail(s->ctx, TY_NOMEM, "no memory for the schedule");
+  for (ty_node *n = s->g->first; n && s->g->eager; n = n->next)
+    if (!ty_sc_is_view(n)) ty_node_each_input(n, set_apart, &(scan_origin){ s, n->origin });
   for (int i = 0; i < s->g->values.n; i++) {
     ty_value *v = s->g->values.p[i];
     if (v && !v->def) s->info[i].fold = v->role == TY_ROLE_PARAM || v->role == TY_ROLE_LITERAL;
@@ -67,6 +79,9 @@ static ty_value *copy_before(ty_sc *s, ty_value *v, ty_node *at) {
   ty_value *o = n ? ty_node_out(s->g, n, v->dtype, v->rank, v->shape) : NULL;
   ty_graph_at(s->g, NULL);
   if (!o || !info_room(s)) { s->failed = true; return v; }
+  const ty_node *of = at ? at : v->def; /* whose work the copy is: its reader's, or its own operator's where it is an output */
+  while (!at && of && ty_sc_is_view(of)) of = of->args[0].value->def;
+  if (of) { n->from = of->from; n->origin = of->origin; }
   facts_of(s, n);
   ty_sc_info(s, o)->trivial = false;
   return o;

@@ -15,6 +15,7 @@ typedef struct ty_vinfo {
   bool fold;        /* depends on parameters and literals only, static: computed when they change */
   bool trivial;     /* costs nothing to compute again: constants and index arithmetic */
   bool external;    /* must lie in memory */
+  bool apart;       /* graph.eager: a result of one operator that another reads: in memory, computed once */
   int group;        /* the group that computes it: as root or inlined; -1 */
   ty_dim *idx;      /* inlined: the index map it is evaluated at */
   bool placed; ty_place place;

@@ -1,5 +1,5 @@
-/* test_compile.c: whole graphs through passes, schedule and program: fused results against the same graph with every
- * intermediate value asked for (so that nothing fuses), over several sizes and thread counts. */
+/* test_compile.c: whole graphs through passes, schedule and program: fused results against the same graph operator by operator, and
+ * with every intermediate value asked for (so that nothing fuses), over several sizes and thread counts. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +101,7 @@ static size_t count(const ty_model *m, const ty_dim *shape, int rank, const int6
   return n;
 }
 
-static ty_model *build(make f, bool everything, bool no_compiler, int *last) {
+static ty_model *build(make f, bool everything, bool eager, bool no_compiler, int *last) {
   G = ty_graph_create(ctx);
   nall = 0;
   ty_dim b = ty_dim_symbol(G, "b", 1, 64, 2), s = ty_dim_symbol(G, "s", 2, 512, 7);
@@ -112,7 +112,7 @@ static ty_model *build(make f, bool everything, bool no_compiler, int *last) {
       if (all[i]->dtype == TY_f32) { ty_graph_output(G, all[i]); *last = G->outputs.n - 1; }
   if (!everything) ty_graph_output(G, all[nall - 1]);
   ty_model *m = NULL;
-  ty_status st = ty_model_compile(ctx, G, &(ty_options){ .no_compiler = no_compiler }, &m);
+  ty_status st = ty_model_compile(ctx, G, &(ty_options){ .eager = eager, .no_compiler = no_compiler }, &m);
   if (st) fprintf(stderr, "compile: %s\n", ty_ctx_error(ctx));
   CHECK(st == TY_OK);
   return m;
@@ -144,10 +144,16 @@ static result run(ty_model *m, int64_t b, int64_t s, int which) {
   return r;
 }
 
-static void compare(make f, bool no_compiler) {
+static void compare(make f, bool eager, bool no_compiler) {
   int last, unused;
-  ty_model *apart = build(f, true, no_compiler, &last), *fused = build(f, false, no_compiler, &unused);
+  ty_model *apart = eager ? build(f, false, true, no_compiler, &last) : build(f, true, false, no_compiler, &last);
+  ty_model *fused = build(f, false, false, no_compiler, &unused);
   if (!apart || !fused) return;
+  for (int i = 0; i < ty_program_nsteps(ty_model_program(apart)) && eager; i++) {
+    ty_step_stat step;
+    ty_program_stat(ty_model_program(apart), i, &step);
+    CHECK(!strncmp(step.name, "aten::", 6) && !step.fold); /* each is one operator's, and runs at every call */
+  }
   static const int64_t sizes[][2] = { { 1, 2 }, { 2, 7 }, { 3, 33 }, { 1, 130 } };
   for (int t = 1; t <= 3; t++) {
     ty_pool_set_threads(t);
@@ -163,7 +169,7 @@ static void compare(make f, bool no_compiler) {
     }
   }
   ty_str s = { 0 };
-  if (getenv("SHOW")) { ty_program_print(ty_model_program(fused), &s); puts(s.p); puts(ty_model_explain(fused)); }
+  if (getenv("SHOW")) { ty_program_print(ty_model_program(eager ? apart : fused), &s); puts(s.p); puts(ty_model_explain(fused)); }
   ty_str_free(&s);
   ty_model_destroy(apart);
   ty_model_destroy(fused);
@@ -172,8 +178,10 @@ static void compare(make f, bool no_compiler) {
 int main(void) {
   ctx = ty_ctx_create();
   for (int interpreted = 1; interpreted >= 0; interpreted--) {
-    compare(encoder, interpreted);
-    compare(pieces, interpreted);
+    for (int eager = 0; eager < 2; eager++) {
+      compare(encoder, eager, interpreted);
+      compare(pieces, eager, interpreted);
+    }
   }
   ty_ctx_destroy(ctx);
   return check_done();
