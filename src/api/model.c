@@ -148,7 +148,7 @@ ty_status ty_model_compile(ty_ctx *ctx, ty_graph *g, const ty_options *opts, ty_
   count_operators(m);
   ty_status st = passes(ctx, m, opts);
   double t = ty_now();
-  if (!st) st = ty_schedule(ctx, g, &m->sched);
+  if (!st) st = ty_schedule(ctx, g, opts->panel, &m->sched);
   if (!st) {
     stage(m, "schedule", t);
     t = ty_now();

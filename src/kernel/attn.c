@@ -167,7 +167,7 @@ static void attn_head(const ty_kernels *ks, const ty_attn *t, const attn_plan *p
     attn_block x = {.b = b, .j0 = j0, .n = kernel_min(p->keys, sk - j0), .first = j0 == 0, .last = j0 + p->keys >= sk};
     x.k = t->k + b * t->k_b + hk * t->k_h + j0 * t->k_s, x.k_s = t->k_s;
     x.v = t->v + b * t->v_b + hk * t->v_h + j0 * t->v_s, x.v_s = t->v_s;
-    if (rows > FEW_ROWS) ks->pack_b(t->d, x.n, x.k, 1, t->k_s, kp, 0, ty_packed_b_panels(ks, x.n)), x.kp = kp;
+    if (rows > FEW_ROWS) ks->pack_b(ks->nr, t->d, x.n, x.k, 1, t->k_s, kp, 0, ty_packed_b_panels(ks->nr, x.n)), x.kp = kp;
     if (rows > V_IN_PLACE || p->dvp != t->dv) {
       for (int64_t j = 0; j < x.n; j++) {
         memcpy(vp + j * p->dvp, x.v + j * t->v_s, (size_t)t->dv * sizeof *vp);

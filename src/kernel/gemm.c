@@ -28,7 +28,7 @@ typedef struct gemm_plan {
 
 static gemm_plan gemm_plan_make(const ty_kernels *ks, const ty_gemm *g) {
   gemm_plan p = {0};
-  int64_t panels = kernel_max(1, ty_packed_b_panels(ks, g->n)), k = kernel_max(1, g->k);
+  int64_t panels = kernel_max(1, ty_packed_b_panels(ks->nr, g->n)), k = kernel_max(1, g->k);
   p.rows = kernel_max(ks->mr, kernel_min(ROWS_MAX / ks->mr * ks->mr, kernel_up(g->m, ks->mr)));
   if (g->pro) {
     p.ld_a = kernel_up(k, 16) + 16; /* not a multiple of 4 KiB for the usual k */
@@ -64,29 +64,37 @@ static void gemm_copy(int64_t m, int64_t n, const float *src, int64_t ls, float 
   for (int64_t i = 0; i < m; i++) memcpy(dst + i * ld, src + i * ls, (size_t)n * sizeof *dst);
 }
 
-/* One tile: rows [0, m) of a against panels [p0, p1), whose first is at b, into c (row stride ldc). wide: c has room for whole
+/* Packed B from the tier's panel `first` on; its own panels have nr columns, a multiple of the tier's. */
+typedef struct gemm_packed { const float *p; int64_t nr, first; } gemm_packed;
+
+/* Where the tier's panel q lies: its rows are those of the wider panel, b.nr apart. */
+static const float *gemm_panel(const ty_kernels *ks, gemm_packed b, int64_t k, int64_t q) {
+  int64_t at = (q - b.first) * ks->nr;
+  return b.p + at / b.nr * b.nr * k + at % b.nr;
+}
+
+/* One tile: rows [0, m) of a against panels [p0, p1) of b, into c (row stride ldc). wide: c has room for whole
  * panels; else the last panel's columns beyond n are left alone, by way of `spill` (room for m rows of a panel).
  * after: what will be read when the tile is done. */
 static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
-                      const float *b, int64_t p0, int64_t p1, float *c, int64_t ldc, bool wide, float *spill,
-                      const float *after) {
-  int64_t strips = kernel_ceil(m, ks->mr), nr = ks->nr;
+                      gemm_packed b, int64_t p0, int64_t p1, float *c, int64_t ldc, bool wide, float *spill, const float *after) {
+  int64_t strips = kernel_ceil(m, ks->mr), nr = ks->nr, ldb = b.nr;
   for (int64_t k0 = 0; k0 < k; k0 += p->kc) {
     int64_t kb = kernel_min(p->kc, k - k0);
     for (int64_t q = p0; q < p1; q++) {
       int64_t w = kernel_min(nr, n - q * nr), nv = kernel_ceil(w, ks->lanes);
-      const float *bq = b + (q - p0) * k * nr + k0 * nr;
+      const float *bq = gemm_panel(ks, b, k, q) + k0 * ldb;
       float *cq = c + (q - p0) * nr;
       int64_t ld = ldc;
-      const float *then = q + 1 < p1 ? bq + k * nr : k0 + kb < k ? b + (k0 + kb) * nr : after;
+      const float *then = q + 1 < p1 ? gemm_panel(ks, b, k, q + 1) + k0 * ldb : k0 + kb < k ? gemm_panel(ks, b, k, p0) + (k0 + kb) * ldb : after;
       /* The strips share the prefetching of the block that comes next, so that memory is read evenly; one strip alone reads a
        * little ahead of itself, straight through. */
-      int64_t each = kb * nr * (int64_t)sizeof *b / strips, step = nr * (int64_t)sizeof *b / strips;
+      int64_t each = kb * ldb * (int64_t)sizeof *bq / strips, step = ldb * (int64_t)sizeof *bq / strips;
       const char *ahead = (const char *)(strips == 1 ? bq + NEAR : then);
       if (!wide && w < nv * ks->lanes) cq = spill, ld = nr;
       for (int64_t s = 0, m0 = 0; s < strips; s++) {
         int64_t m1 = kernel_share(m, s + 1, strips);
-        ks->gemm[nv - 1][m1 - m0 - 1](kb, a + m0 * lda + k0, lda, bq, nr, cq + m0 * ld, ld, k0 > 0, ahead + s * each,
+        ks->gemm[nv - 1][m1 - m0 - 1](kb, a + m0 * lda + k0, lda, bq, ldb, cq + m0 * ld, ld, k0 > 0, ahead + s * each,
                                      step);
         m0 = m1;
       }
@@ -96,9 +104,9 @@ static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64
   if (!wide && w < nr && w % ks->lanes) gemm_copy(m, w, spill, nr, c + (p1 - 1 - p0) * nr, ldc);
 }
 
-/* Panels [p0, p1) of product (i, j), rows [r0, r1), in blocks of rows and tiles. b: the packed panel p0. after: as in gemm_tile. */
+/* Panels [p0, p1) of product (i, j), rows [r0, r1), in blocks of rows and tiles. after: as in gemm_tile. */
 static void gemm_run(const ty_kernels *ks, const ty_gemm *g, const gemm_plan *p, int tid, int64_t i, int64_t j, int64_t r0,
-                     int64_t r1, const float *b, int64_t p0, int64_t p1, const float *after, float *scratch) {
+                     int64_t r1, gemm_packed b, int64_t p0, int64_t p1, const float *after, float *scratch) {
   int64_t nr = ks->nr, batch = i * g->heads + j;
   int64_t blocks = kernel_ceil(r1 - r0, p->rows), step = kernel_up(kernel_ceil(r1 - r0, blocks), ks->mr);
   int64_t tiles = kernel_ceil(p1 - p0, p->group);
@@ -111,12 +119,12 @@ static void gemm_run(const ty_kernels *ks, const ty_gemm *g, const gemm_plan *p,
     for (int64_t t = 0; t < tiles; t++) {
       int64_t q0 = p0 + kernel_share(p1 - p0, t, tiles), q1 = p0 + kernel_share(p1 - p0, t + 1, tiles);
       int64_t n0 = q0 * nr, n1 = kernel_min(q1 * nr, g->n), ldt = (q1 - q0) * nr;
-      const float *bt = b + (q0 - p0) * g->k * nr, *then = q1 < p1 ? b + (q1 - p0) * g->k * nr : m1 < r1 ? b : after;
+      const float *then = q1 < p1 ? gemm_panel(ks, b, g->k, q1) : m1 < r1 ? gemm_panel(ks, b, g->k, p0) : after;
       float *c = g->epi ? tile : g->c + i * g->c_batch + j * g->c_head + m0 * g->ldc + n0;
       int64_t ldc = g->epi ? ldt : g->ldc;
       if (g->k == 0)
         for (int64_t r = 0; r < m1 - m0; r++) memset(c + r * ldc, 0, (size_t)(n1 - n0) * sizeof *c);
-      else gemm_tile(ks, p, m1 - m0, g->n, g->k, a, lda, bt, q0, q1, c, ldc, g->epi != NULL, tile, then);
+      else gemm_tile(ks, p, m1 - m0, g->n, g->k, a, lda, b, q0, q1, c, ldc, g->epi != NULL, tile, then);
       if (g->epi) g->epi(g->epi_ctx, tid, batch, m0, m1, n0, n1, tile, ldt);
     }
   }
@@ -127,7 +135,7 @@ typedef struct gemm_share { int64_t r0, r1, u0, u1; } gemm_share;
 
 static gemm_share gemm_share_of(const ty_kernels *ks, const ty_gemm *g, int tid, int nt) {
   gemm_share s = {0};
-  int64_t line = ty_packed_b_panels(ks, g->n) * g->batch * g->heads, strips = kernel_ceil(g->m, ks->mr);
+  int64_t line = ty_packed_b_panels(ks->nr, g->n) * g->batch * g->heads, strips = kernel_ceil(g->m, ks->mr);
   if (line <= 0 || g->m <= 0) return s;
   int64_t tm = gemm_row_parts(ks, g, line, nt), tn = nt / tm;
   if (tid >= tm * tn) return s;
@@ -136,16 +144,19 @@ static gemm_share gemm_share_of(const ty_kernels *ks, const ty_gemm *g, int tid,
   return s;
 }
 
-static const float *gemm_b(const ty_kernels *ks, const ty_gemm *g, int64_t u) { /* the packed panel that is unit u */
-  int64_t panels = ty_packed_b_panels(ks, g->n), batch = u / panels;
-  return g->b + batch / g->heads * g->b_batch + batch % g->heads * g->b_head + u % panels * g->k * ks->nr;
+static gemm_packed gemm_b(const ty_kernels *ks, const ty_gemm *g, int64_t batch) { /* packed b of a product */
+  return (gemm_packed){g->b + batch / g->heads * g->b_batch + batch % g->heads * g->b_head, g->b_nr ? g->b_nr : ks->nr, 0};
+}
+static const float *gemm_unit(const ty_kernels *ks, const ty_gemm *g, int64_t u) { /* its panel */
+  int64_t panels = ty_packed_b_panels(ks->nr, g->n);
+  return gemm_panel(ks, gemm_b(ks, g, u / panels), g->k, u % panels);
 }
 
 void ty_gemm_f32(const ty_kernels *ks, const ty_gemm *g, int tid, int nt, void *scratch) {
   gemm_share s = gemm_share_of(ks, g, tid, nt);
   if (s.r0 >= s.r1 || s.u0 >= s.u1) return;
   gemm_plan p = gemm_plan_make(ks, g);
-  int64_t panels = ty_packed_b_panels(ks, g->n);
+  int64_t panels = ty_packed_b_panels(ks->nr, g->n);
   float *packed = (float *)scratch + p.b_at;
   const float *last = NULL; /* where the run-time panels in `packed` came from, and how many they are */
   int64_t last_n = 0;
@@ -153,22 +164,22 @@ void ty_gemm_f32(const ty_kernels *ks, const ty_gemm *g, int tid, int nt, void *
     int64_t batch = u / panels, p0 = u - batch * panels, p1 = kernel_min(panels, p0 + s.u1 - u), i = batch / g->heads, j = batch % g->heads;
     u += p1 - p0;
     if (!g->b_strided) {
-      const float *b = gemm_b(ks, g, u - (p1 - p0)), *after = b;
-      if (u < s.u1) after = gemm_b(ks, g, u);
+      const float *after = gemm_unit(ks, g, u - (p1 - p0));
+      if (u < s.u1) after = gemm_unit(ks, g, u);
       else if (g->next && !g->next->b_strided) {
         gemm_share n = gemm_share_of(ks, g->next, tid, nt);
-        if (n.u0 < n.u1) after = gemm_b(ks, g->next, n.u0);
+        if (n.u0 < n.u1) after = gemm_unit(ks, g->next, n.u0);
       }
-      gemm_run(ks, g, &p, tid, i, j, s.r0, s.r1, b, p0, p1, after, scratch);
+      gemm_run(ks, g, &p, tid, i, j, s.r0, s.r1, gemm_b(ks, g, batch), p0, p1, after, scratch);
       continue;
     }
     for (int64_t q0 = p0; q0 < p1; q0 += p.b_chunk) {
       int64_t q1 = kernel_min(q0 + p.b_chunk, p1);
       const float *first = g->b + i * g->b_batch + j * g->b_head + q0 * ks->nr * g->ldn;
       if (first != last || last_n < q1 - q0)
-        ks->pack_b(g->k, g->n - q0 * ks->nr, first, g->ldk, g->ldn, packed, 0, q1 - q0);
+        ks->pack_b((int)ks->nr, g->k, g->n - q0 * ks->nr, first, g->ldk, g->ldn, packed, 0, q1 - q0);
       last = first, last_n = q1 - q0;
-      gemm_run(ks, g, &p, tid, i, j, s.r0, s.r1, packed, q0, q1, packed, scratch);
+      gemm_run(ks, g, &p, tid, i, j, s.r0, s.r1, (gemm_packed){packed, ks->nr, q0}, q0, q1, packed, scratch);
     }
   }
 }

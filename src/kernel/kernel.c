@@ -9,13 +9,12 @@ const ty_kernels *ty_kernels_get(ty_isa isa) {
   return best;
 }
 
-int64_t ty_packed_b_floats(const ty_kernels *ks, int64_t k, int64_t n) { return ty_packed_b_panels(ks, n) * ks->nr * k; }
-
-void ty_pack_b_f32(const ty_kernels *ks, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst) {
-  ks->pack_b(k, n, b, ldk, ldn, dst, 0, ty_packed_b_panels(ks, n));
+void ty_pack_b_f32(const ty_kernels *ks, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst) {
+  ty_pack_b_f32_range(ks, nr, k, n, b, ldk, ldn, dst, 0, ty_packed_b_panels(nr, n));
 }
 
-void ty_pack_b_f32_range(const ty_kernels *ks, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
+void ty_pack_b_f32_range(const ty_kernels *ks, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
                          int64_t p0, int64_t p1) {
-  ks->pack_b(k, n, b, ldk, ldn, dst, p0, p1);
+  if (nr % ks->lanes) ks = &ty_kernels__portable; /* narrower than a vector */
+  ks->pack_b(nr, k, n, b, ldk, ldn, dst, p0, p1);
 }

@@ -29,7 +29,7 @@ typedef struct ty_kernels {
   int mr, nr, lanes;
   ty_gemm_f32_fn gemm[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
   /* Panels [p0, p1) of B[k, n], see ty_pack_b_f32. */
-  void (*pack_b)(int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst, int64_t p0, int64_t p1);
+  void (*pack_b)(int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst, int64_t p0, int64_t p1);
   void (*exp)(int64_t n, const float *x, float *y); /* within 2 ulp; exp(-inf) = 0, overflow gives inf; x == y allowed */
   void (*scale)(int64_t n, float *x, float by);
   void (*dot_rows)(int64_t rows, int64_t d, const float *q, const float *k, int64_t ldk, float *out); /* out[i] = q . k[i] */
@@ -42,12 +42,14 @@ typedef struct ty_kernels {
 const ty_kernels *ty_kernels_get(ty_isa);
 
 /* Packed B: panels of nr columns, each k-major [k][nr], the last padded with zeros; panel p starts at p*k*nr. dst is 64-byte
- * aligned. B[i, j] = b[i*ldk + j*ldn], so a torch Linear weight [N, K] has ldk 1, ldn K. */
-static inline int64_t ty_packed_b_panels(const ty_kernels *ks, int64_t n) { return (n + ks->nr - 1) / ks->nr; }
-int64_t ty_packed_b_floats(const ty_kernels *, int64_t k, int64_t n);
-void ty_pack_b_f32(const ty_kernels *, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst);
+ * aligned. B[i, j] = b[i*ldk + j*ldn], so a torch Linear weight [N, K] has ldk 1, ldn K.
+ * nr is any multiple of 8, so that weights packed once serve every tier: a tier multiplies from panels whose width is a
+ * multiple of its own, and is fastest with its own. The tier that packs makes no difference to the bytes. */
+static inline int64_t ty_packed_b_panels(int nr, int64_t n) { return (n + nr - 1) / nr; }
+static inline int64_t ty_packed_b_floats(int nr, int64_t k, int64_t n) { return ty_packed_b_panels(nr, n) * nr * k; }
+void ty_pack_b_f32(const ty_kernels *, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst);
 /* Panels [p0, p1) only, so that threads can share the work; dst is the start of the whole packed B. */
-void ty_pack_b_f32_range(const ty_kernels *, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
+void ty_pack_b_f32_range(const ty_kernels *, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
                          int64_t p0, int64_t p1);
 
 /* Epilogue: rows [m0, m1), columns [n0, n1) of product `batch` (= outer*heads + head) are complete in acc[(i-m0)*ldacc + j-n0].
@@ -66,6 +68,7 @@ typedef struct ty_gemm {
   int64_t m, n, k;
   const float *a; int64_t lda, a_batch, a_head;    /* k contiguous; unused if pro is set */
   const float *b; int64_t b_batch, b_head;         /* packed (ty_pack_b_f32), unless b_strided; strides may be 0 */
+  int b_nr;                                        /* packed b: columns of its panels, a multiple of the tier's nr; 0: nr */
   bool b_strided; int64_t ldk, ldn;                /* b at run time: B[i, j] = b[i*ldk + j*ldn], packed in scratch */
   float *c; int64_t ldc, c_batch, c_head;          /* n contiguous; unused if epi is set */
   ty_gemm_epi epi; void *epi_ctx;

@@ -8,6 +8,7 @@ ty_program *ty_program_create(ty_ctx *ctx) {
   ty_program *p = ty_alloc(sizeof *p);
   if (!p) return ty_fail(ctx, TY_NOMEM, "out of memory for a program"), NULL;
   p->kernels = ty_kernels_get(ty_cpu_get()->isa);
+  p->panel = p->kernels->nr;
   pthread_mutex_init(&p->lock, NULL);
   pthread_mutex_init(&p->prof_lock, NULL);
   pthread_rwlockattr_t attr;
@@ -45,6 +46,9 @@ void ty_program_destroy(ty_program *p) {
   pthread_rwlock_destroy(&p->fold_lock);
   ty_free(p);
 }
+
+void ty_program_set_panel(ty_program *p, int nr) { p->panel = nr; }
+int ty_program_panel(const ty_program *p) { return p->panel; }
 
 void ty_program_on_destroy(ty_program *p, void (*f)(void *), void *user) {
   rt_hook h = {f, user};

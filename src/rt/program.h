@@ -21,6 +21,10 @@ typedef int ty_pbuf;
 
 ty_program *ty_program_create(ty_ctx *); /* NULL: no memory */
 void ty_program_destroy(ty_program *);
+/* Columns of the panels in which all weights of the program are packed: a multiple of the nr of each tier that will run it.
+ * Before anything is built; at first the nr of this CPU's tier. */
+void ty_program_set_panel(ty_program *, int nr);
+int ty_program_panel(const ty_program *);
 
 /* ---- Building ---- (negative results: out of memory; checked once in finish) */
 int ty_program_symbol(ty_program *, const char *name);

@@ -64,7 +64,7 @@ typedef struct rt_bound {
     ty_gemm gemm;
     ty_gemm64 gemm64;
     ty_attn attn;
-    struct { int64_t k, n, ldk, ldn; } pack;
+    struct { int nr; int64_t k, n, ldk, ldn; } pack;
     struct { int64_t outer, len, inner; } scan;
   } u;
 } rt_bound;
@@ -111,6 +111,7 @@ struct ty_program {
   ty_arena mem;
   bool failed, broken, finished; /* failed: out of memory while building; broken: bad arguments */
   const ty_kernels *kernels;
+  int panel;                 /* columns of packed panels */
   TY_VEC(rt_expr) expr;
   int *expr_table;           /* hash set of expressions, index + 1 */
   int expr_cap;

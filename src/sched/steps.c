@@ -260,10 +260,9 @@ static ty_status emit_pack(ty_sc *s, ty_node *n) {
     return ty_fail(s->ctx, TY_INTERNAL, "a weight to be packed is not a static matrix");
   ty_step_pack p = { .src = ty_sc_place(s, base)->buf, .off = ex(s, off), .ldk = ex(s, st[1]), .ldn = ex(s, st[0]), .k = lit(s, K), .n = lit(s, N) };
   ty_vinfo *i = ty_sc_info(s, o);
-  const ty_kernels *kern = ty_kernels_get(ty_cpu_get()->isa);
   i->placed = true;
   i->place.buf = p.dst = ty_program_buffer(s->prog, i->fold ? TY_PB_STATE : TY_PB_ARENA, -1, TY_f32,
-                                           lit(s, ty_packed_b_floats(kern, K, N) * (int64_t)sizeof(float)), o->name);
+                                           lit(s, ty_packed_b_floats(ty_program_panel(s->prog), K, N) * (int64_t)sizeof(float)), o->name);
   ty_step_info inf = info_of(s, n, "pack", "", w, "pack_b_f32", -1, i->fold);
   ty_program_add_pack(s->prog, &inf, &p);
   record(s, n, &inf, "pack", "", -1);

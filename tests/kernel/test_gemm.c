@@ -36,16 +36,17 @@ void test_pack(const ty_kernels *ks) {
     int64_t k = RND_OF(sizes), n = RND_OF(sizes), pad = rnd_below(3);
     int form = round % 3; /* k contiguous, n contiguous, neither */
     int64_t ldk = form == 0 ? 1 : form == 1 ? n + pad : 2 * n + pad, ldn = form == 0 ? k + pad : form == 1 ? 1 : 2;
-    int64_t floats = ty_packed_b_floats(ks, k, n), panels = ty_packed_b_panels(ks, n);
+    int nr = 8 * (int)(1 + rnd_below(7)); /* the tier's own width, and those of others */
+    int64_t floats = ty_packed_b_floats(nr, k, n), panels = ty_packed_b_panels(nr, n);
     guarded b = guarded_make((k - 1) * ldk + (n - 1) * ldn + 1), d = guarded_make64(floats * 4);
-    if (round % 2) ty_pack_b_f32(ks, k, n, b.p, ldk, ldn, d.p);
-    else for (int64_t p = panels - 1; p >= 0; p--) ty_pack_b_f32_range(ks, k, n, b.p, ldk, ldn, d.p, p, p + 1);
+    if (round % 2) ty_pack_b_f32(ks, nr, k, n, b.p, ldk, ldn, d.p);
+    else for (int64_t p = panels - 1; p >= 0; p--) ty_pack_b_f32_range(ks, nr, k, n, b.p, ldk, ldn, d.p, p, p + 1);
     bool ok = true;
     for (int64_t i = 0; i < floats; i++) {
-      int64_t q = i / (k * ks->nr), p = i / ks->nr % k, j = q * ks->nr + i % ks->nr;
+      int64_t q = i / (k * nr), p = i / nr % k, j = q * nr + i % nr;
       ok &= d.p[i] == (j < n ? b.p[p * ldk + j * ldn] : 0.0f);
     }
-    CHECK(ok, "%s pack k %ld n %ld form %d", ks->name, (long)k, (long)n, form);
+    CHECK(ok, "%s pack nr %d k %ld n %ld form %d", ks->name, nr, (long)k, (long)n, form);
     guarded_free(b), guarded_free(d);
   }
 }
@@ -83,7 +84,9 @@ static void one_gemm(const ty_kernels *ks, int64_t m, int64_t n, int64_t k, int 
   bool nk = rnd_below(2); /* source stored [N, K] */
   int64_t ldk = nk ? 1 : n + pad, ldn = nk ? k + pad : 1, b_size = (nk ? n : k) * (nk ? k + pad : n + pad);
   if (how & ODD) ldk *= 2, ldn *= 2, b_size *= 2;
-  int64_t b_count = how & SHARED_B ? 1 : z, packed = ty_packed_b_floats(ks, k, n);
+  int64_t b_count = how & SHARED_B ? 1 : z, packed;
+  int nr = ks->nr * (int)(rnd_below(3) ? 1 + rnd_below(48 / ks->nr) : 1); /* weights packed for a wider tier, or the own */
+  packed = ty_packed_b_floats(nr, k, n);
   /* the last row ends at the page: nothing may be read or written after it */
   guarded a = guarded_make(z * m * g.lda - (g.lda - k)), b = guarded_make(b_count * b_size), c = guarded_make(z * m * g.ldc - pad);
   guarded was = guarded_make(z * m * g.ldc - pad), ref = guarded_make(z * m * g.ldc - pad), pb = guarded_make64(b_count * packed * 4);
@@ -93,8 +96,8 @@ static void one_gemm(const ty_kernels *ks, int64_t m, int64_t n, int64_t k, int 
   if (!(how & SHARED_B)) g.b_head = b_size, g.b_batch = g.heads * b_size;
   ty_gemm_f32_ref(&g);
   if (!(how & STRIDED)) {
-    for (int64_t i = 0; i < b_count; i++) ty_pack_b_f32(ks, k, n, b.p + i * b_size, ldk, ldn, pb.p + i * packed);
-    g.b = pb.p, g.b_strided = false;
+    for (int64_t i = 0; i < b_count; i++) ty_pack_b_f32(ks, nr, k, n, b.p + i * b_size, ldk, ldn, pb.p + i * packed);
+    g.b = pb.p, g.b_strided = false, g.b_nr = nr == ks->nr && rnd_below(2) ? 0 : nr;
     if (!(how & SHARED_B)) g.b_head = packed, g.b_batch = g.heads * packed;
   }
   calls x = {.g = &g, .a = a.p, .lda = g.lda, .c = c.p, .seen = calloc(1, (size_t)(z * m * n + 1))};
@@ -111,8 +114,8 @@ static void one_gemm(const ty_kernels *ks, int64_t m, int64_t n, int64_t k, int 
     else whole &= c.p[i] == was.p[i];
   }
   if (how & WITH_EPI) for (int64_t i = 0; i < z * m * n; i++) once &= x.seen[i] == 1;
-  CHECK(ok && whole && once && !x.bad, "%s gemm m %ld n %ld k %ld batch %ld x %ld how %d nt %d: values %d padding %d once %d calls %d", ks->name,
-        (long)m, (long)n, (long)k, (long)g.batch, (long)g.heads, how, nt, ok, whole, once, !x.bad);
+  CHECK(ok && whole && once && !x.bad, "%s gemm nr %d m %ld n %ld k %ld batch %ld x %ld how %d nt %d: values %d padding %d once %d calls %d", ks->name,
+        nr, (long)m, (long)n, (long)k, (long)g.batch, (long)g.heads, how, nt, ok, whole, once, !x.bad);
   free(x.seen);
   guarded_free(a), guarded_free(b), guarded_free(c), guarded_free(was), guarded_free(ref), guarded_free(pb), guarded_free(s);
 }
