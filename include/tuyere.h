@@ -105,6 +105,7 @@ typedef struct tuyere_options {
                           compile: one level at most; NULL: this machine's */
   const char *fixed;   /* comma-separated: sizes to fix before compiling, "input_ids=1x128,mask=1x128" (-1: left as it is) */
   const char *dump;    /* comma-separated passes, or "all": the graph after them goes to the log */
+  bool eager;          /* compile: operator by operator, as PyTorch's eager mode runs it: nothing fused, nothing packed ahead */
   bool no_compiler;    /* compile: never call a C compiler; loops are interpreted, slower, with the same results */
 } tuyere_options;
 /* Compiles an archive for this machine; weights are packed now. The archive stays as it was, and may be destroyed. */
@@ -146,6 +147,7 @@ typedef struct tuyere_step {
   const char *name, *kernel; /* "linear+gelu [128,3072]", "gemm_f32_8x48__avx512 prepacked" */
   uint64_t calls;
   double seconds, flops, bytes; /* sums over the calls */
+  int origin;                   /* eager: number of the operator that it computes (part of), "aten::NAME" being its name; else 0 */
 } tuyere_step;
 TUYERE_API void tuyere_model_profile(tuyere_model *, bool on); /* clears and starts, or stops */
 TUYERE_API int tuyere_model_num_steps(const tuyere_model *);    /* 0 for an archive */
