@@ -15,6 +15,12 @@ enum { TY_KERNEL_MR_MAX = 8, TY_KERNEL_NV_MAX = 3 };
 typedef void (*ty_gemm_f32_fn)(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc,
                                int accumulate, const char *ahead, int64_t step);
 
+/* A stretch of k: k values from a + run.a (floats) against rows run.b and on of b. */
+typedef struct ty_conv_run { int64_t k, a, b; } ty_conv_run;
+/* As ty_gemm_f32_fn, the sum going over all runs, with p counting through them: the taps of a convolution. */
+typedef void (*ty_conv_f32_fn)(int64_t runs, const ty_conv_run *run, const float *a, int64_t lda, const float *b, int64_t ldb,
+                               float *c, int64_t ldc, int accumulate, const char *ahead, int64_t step);
+
 /* What is added to one row of attention scores; each pointer may be NULL; *_k: stride along keys. */
 typedef struct ty_score_row {
   const float *mask; int64_t mask_k;
@@ -28,6 +34,7 @@ typedef struct ty_kernels {
   const char *name;
   int mr, nr, lanes;
   ty_gemm_f32_fn gemm[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
+  ty_conv_f32_fn conv[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
   /* Panels [p0, p1) of B[k, n], see ty_pack_b_f32. */
   void (*pack_b)(int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst, int64_t p0, int64_t p1);
   void (*exp)(int64_t n, const float *x, float *y); /* within 2 ulp; exp(-inf) = 0, overflow gives inf; x == y allowed */
@@ -79,6 +86,44 @@ typedef struct ty_gemm {
 size_t ty_gemm_f32_scratch(const ty_kernels *, const ty_gemm *); /* bytes per thread; any tid and nt; pointers are not read */
 void ty_gemm_f32(const ty_kernels *, const ty_gemm *, int tid, int nt, void *scratch); /* scratch 64-byte aligned */
 
+/* Convolution (cross-correlation, as torch's), activations channels-last: the channels of a pixel are contiguous. Three spatial
+ * dims, depth, height, width; those not used have size, kernel, stride and dilation 1 and no padding. */
+typedef enum ty_conv_kind {
+  TY_CONV_DIRECT,    /* a matrix product whose A is read where it lies, group by group; any shape */
+  TY_CONV_DEPTHWISE, /* c = o = 1 */
+  TY_CONV_GROUPED,   /* narrow groups: c <= o, o a power of two up to 16 */
+  TY_CONV_WINOGRAD,  /* F(4x4, 3x3): kernel 1x3x3, stride and dilation 1, one group */
+} ty_conv_kind;
+enum { TY_CONV_KINDS = 4 };
+
+typedef struct ty_conv_shape {
+  int64_t groups, c, o;             /* c, o: channels in and out of one group */
+  int64_t k[3], stride[3], dil[3];
+} ty_conv_shape;
+
+bool ty_conv_can(ty_conv_kind, const ty_conv_shape *);
+/* The kind that a model of the costs says is fastest, among those that can. out: output sizes, 0 where not known. */
+ty_conv_kind ty_conv_choose(const ty_kernels *, const ty_conv_shape *, const int64_t out[3]);
+
+/* Packed weights. They depend on the tier through its nr only, and only for DIRECT and WINOGRAD. dst is 64-byte aligned.
+ * ldw: strides of output channel (over groups*o), c, k0, k1, k2. Threads share the work by calling with each part of parts. */
+int64_t ty_packed_conv_floats(const ty_kernels *, ty_conv_kind, const ty_conv_shape *);
+void ty_pack_conv_f32(const ty_kernels *, ty_conv_kind, const ty_conv_shape *, const float *w, const int64_t ldw[5], float *dst,
+                      int part, int parts);
+
+typedef struct ty_conv {
+  ty_conv_kind kind;
+  ty_conv_shape s;
+  int64_t batch, in[3], out[3];
+  int64_t pad[3];                       /* on the low side, also negative; whatever lies out of range reads as 0 */
+  const float *x; int64_t x_n, x_s[3];  /* strides of image, depth, height, width */
+  const float *b; int64_t b_nr;         /* packed by a tier of that nr, a multiple of this tier's; 0: by this tier */
+  float *y; int64_t y_n, y_s[3];        /* unused if epi is set */
+  ty_gemm_epi epi; void *epi_ctx;       /* batch: 0; rows: pixels flattened (image, out0, out1, out2); columns: output channels */
+} ty_conv;
+size_t ty_conv_f32_scratch(const ty_kernels *, const ty_conv *); /* bytes per thread; any tid and nt; pointers are not read */
+void ty_conv_f32(const ty_kernels *, const ty_conv *, int tid, int nt, void *scratch); /* scratch 64-byte aligned */
+
 /* float64, any strides: C[i, j] = sum A[i, p] B[p, j]. Correct and vectorised, not tuned. No scratch. */
 typedef struct ty_gemm64 {
   int64_t batch, heads, m, n, k;
@@ -108,7 +153,8 @@ size_t ty_attn_f32_scratch(const ty_kernels *, const ty_attn *); /* bytes per th
 void ty_attn_f32(const ty_kernels *, const ty_attn *, int tid, int nt, void *scratch); /* scratch 64-byte aligned */
 
 /* The same in plain loops: the truth for tests. The gemm reference reads b as strided (b_strided is ignored), takes no
- * prologue, and writes c. Both sum in double. scores: sk doubles. */
+ * prologue, and writes c. All sum in double. scores: sk doubles. */
 void ty_gemm_f32_ref(const ty_gemm *);
 void ty_attn_f32_ref(const ty_attn *, double *scores);
+void ty_conv_f32_ref(const ty_conv *, const float *w, const int64_t ldw[5]); /* w: not packed; writes y; kind is ignored */
 #endif

@@ -1,0 +1,297 @@
+/* conv_direct.c: convolution as a matrix product whose A is the image where it lies (no im2col), group by group.
+ *
+ * Rows are output pixels, k goes over taps and channels, tap by tap. A strip is up to MR pixels of one output line: its rows of
+ * A are a constant step apart for every tap. Taps outside the image are left out, not multiplied by zero: whole rows of taps
+ * for a line near the top or bottom, single columns of taps, for the pixels that they concern, at the left and right edges.
+ * Order of the loops in a thread: block of pixels, tile (group of panels), block of k, panel, strip.
+ *
+ * Packed weights: of each group, panels of up to nr output channels, as even in width as whole units of 16 allow (64 channels
+ * are 32 + 32 where nr is 48: a panel much narrower than nr is slow), each [tap][c][its width]. */
+#include "kernel/conv_int.h"
+
+enum {
+  ROWS_MAX = 128,      /* pixels of a block */
+  TILE_FLOATS = 24576, /* largest tile */
+  TILE_COLUMNS = 768,  /* widest tile */
+  K_BLOCK = 384,       /* k values at a time, when there are pixels enough to come back to them */
+  K_BLOCK_ROWS = 32,
+  RUNS_MAX = 256,      /* taps of a block */
+  NEAR = 1024,         /* floats of B to prefetch ahead when there is one strip */
+};
+
+/* Panels of a group. */
+typedef struct panels { int64_t unit, units, count, k; } panels;
+
+static panels panels_of(int64_t nr, const ty_conv_shape *s) {
+  panels p = {.unit = nr % 16 ? nr : 16, .k = conv_window(s) * s->c};
+  p.units = kernel_ceil(s->o, p.unit), p.count = kernel_ceil(p.units, nr / p.unit);
+  return p;
+}
+static int64_t panel_at(const panels *p, int64_t i) { return kernel_share(p->units, i, p->count) * p->unit; } /* first column */
+
+static bool direct_can(const ty_conv_shape *s) { return s->c > 0 && s->o > 0; }
+
+static int64_t direct_packed(int64_t nr, const ty_conv_shape *s) {
+  panels p = panels_of(nr, s);
+  return s->groups * p.units * p.unit * p.k;
+}
+
+static void direct_pack(int64_t nr, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst, int part, int parts) {
+  panels p = panels_of(nr, s);
+  for (int64_t q = kernel_share(s->groups * p.count, part, parts), end = kernel_share(s->groups * p.count, part + 1, parts); q < end; q++) {
+    int64_t g = q / p.count, n0 = panel_at(&p, q % p.count), width = panel_at(&p, q % p.count + 1) - n0, real = kernel_min(width, s->o - n0);
+    float *d = dst + (g * p.units * p.unit + n0) * p.k;
+    const float *src = w + (g * s->o + n0) * ldw[0];
+    for (int64_t c = 0; c < s->c; c++, d += width) { /* channel by channel: a torch weight has its taps together */
+      float *row = d;
+      for (int64_t t = 0; t < conv_window(s); t++, row += s->c * width) {
+        const float *e = src + c * ldw[1] + t / s->k[2] / s->k[1] * ldw[2] + t / s->k[2] % s->k[1] * ldw[3] + t % s->k[2] * ldw[4];
+        for (int64_t j = 0; j < real; j++) row[j] = e[j * ldw[0]];
+        for (int64_t j = real; j < width; j++) row[j] = 0.0f;
+      }
+    }
+  }
+}
+
+typedef struct direct_plan {
+  ty_conv v; /* with dims merged where that loses nothing */
+  panels p;
+  int64_t rows;            /* pixels of a block, at most */
+  int64_t taps, channels;  /* of a block of k, at most; channels < c only if taps is 1 */
+  int64_t group, width;    /* panels of a tile, at most; its columns */
+  int64_t tile_at, cols_at, bytes;
+  const conv_range *cols;  /* for each column of taps, the pixels of a line that it concerns */
+  conv_range all;          /* the pixels for which all columns of taps are inside */
+} direct_plan;
+
+/* The same convolution with fewer, longer lines. */
+static ty_conv direct_merge(ty_conv v) {
+  while (v.in[2] == 1 && v.out[2] == 1 && v.s.k[2] == 1 && v.pad[2] == 0 && (v.out[1] > 1 || v.out[0] > 1)) {
+    for (int d = 2; d > 0; d--) {
+      v.in[d] = v.in[d - 1], v.out[d] = v.out[d - 1], v.pad[d] = v.pad[d - 1], v.x_s[d] = v.x_s[d - 1], v.y_s[d] = v.y_s[d - 1];
+      v.s.k[d] = v.s.k[d - 1], v.s.stride[d] = v.s.stride[d - 1], v.s.dil[d] = v.s.dil[d - 1];
+    }
+    v.in[0] = v.out[0] = v.s.k[0] = v.s.stride[0] = v.s.dil[0] = 1, v.pad[0] = 0;
+  }
+  for (int d = 1; d >= 0; d--) { /* lines that follow each other, where each pixel is on its own */
+    bool same = v.s.k[d] == 1 && v.s.k[2] == 1 && v.s.stride[d] == 1 && v.s.stride[2] == 1 && v.pad[d] == 0 && v.pad[2] == 0 &&
+                v.in[d] == v.out[d] && v.in[2] == v.out[2];
+    if (!same || (v.out[d] > 1 && (v.x_s[d] != v.in[2] * v.x_s[2] || (!v.epi && v.y_s[d] != v.out[2] * v.y_s[2])))) return v;
+    v.in[2] *= v.in[d], v.out[2] *= v.out[d], v.in[d] = v.out[d] = 1;
+  }
+  if (v.batch > 1 && v.x_n == v.in[2] * v.x_s[2] && (v.epi || v.y_n == v.out[2] * v.y_s[2]))
+    v.in[2] *= v.batch, v.out[2] *= v.batch, v.batch = 1;
+  return v;
+}
+
+static direct_plan direct_plan_make(const ty_kernels *ks, const ty_conv *v) {
+  direct_plan p = {.v = direct_merge(*v)};
+  const ty_conv_shape *s = &p.v.s;
+  p.p = panels_of(v->b_nr ? v->b_nr : ks->nr, s);
+  int64_t line = kernel_max(1, p.v.out[2]), all = kernel_max(1, p.v.batch * p.v.out[0] * p.v.out[1] * line), window = conv_window(s);
+  p.rows = line >= ROWS_MAX ? kernel_ceil(line, kernel_ceil(line, ROWS_MAX)) : ROWS_MAX / line * line;
+  p.rows = kernel_min(all, kernel_min(ROWS_MAX, kernel_up(p.rows, ks->mr)));
+  p.taps = kernel_min(window, RUNS_MAX), p.channels = s->c;
+  if (all >= K_BLOCK_ROWS && s->c > K_BLOCK) {
+    p.taps = 1;
+    p.channels = kernel_up(kernel_ceil(s->c, kernel_ceil(s->c, K_BLOCK)), 16);
+  } else if (all >= K_BLOCK_ROWS) {
+    p.taps = kernel_min(p.taps, K_BLOCK / s->c);
+    p.taps = kernel_ceil(window, kernel_ceil(window, p.taps));
+    if (p.taps > s->k[2]) p.taps = p.taps / s->k[2] * s->k[2];
+  }
+  int64_t widest = (p.p.units + p.p.count - 1) / p.p.count * p.p.unit;
+  p.group = kernel_max(1, kernel_min(p.p.count, kernel_min(TILE_COLUMNS, TILE_FLOATS / p.rows) / widest));
+  p.width = p.group * widest;
+  p.tile_at = 0;
+  p.cols_at = kernel_up(p.rows * p.width, 16) * (int64_t)sizeof(float);
+  p.bytes = p.cols_at + kernel_up(s->k[2] * (int64_t)sizeof(conv_range), 64);
+  return p;
+}
+
+static size_t direct_scratch(const ty_kernels *ks, const ty_conv *v) { return (size_t)direct_plan_make(ks, v).bytes; }
+
+/* A strip: pixels [x, x + n) of a line; row: its first in the block; at: the address its window starts at, perhaps outside the
+ * image; kd, kh: the rows of taps inside; whole: all columns are inside for all its pixels. */
+typedef struct strip { int64_t x, n, row, at; conv_range kd, kh; bool whole; float *y; } strip;
+
+static int64_t strips_cut(const ty_kernels *ks, const direct_plan *p, int64_t m0, int64_t m1, strip *out) {
+  const ty_conv *v = &p->v;
+  const ty_conv_shape *s = &v->s;
+  int64_t count = 0;
+  for (int64_t m = m0; m < m1;) {
+    int64_t line = m / v->out[2], x0 = m % v->out[2], len = kernel_min(v->out[2] - x0, m1 - m), parts = kernel_ceil(len, ks->mr);
+    int64_t n = line / v->out[1] / v->out[0], z = line / v->out[1] % v->out[0], y = line % v->out[1];
+    int64_t iz = z * s->stride[0] - v->pad[0], iy = y * s->stride[1] - v->pad[1];
+    conv_range kd = conv_taps(v->in[0], s->k[0], s->dil[0], iz), kh = conv_taps(v->in[1], s->k[1], s->dil[1], iy);
+    for (int64_t i = 0; i < parts; i++) {
+      int64_t x = x0 + kernel_share(len, i, parts), end = x0 + kernel_share(len, i + 1, parts);
+      strip *t = out + count++;
+      *t = (strip){.x = x, .n = end - x, .row = m - m0 + x - x0, .kd = kd, .kh = kh, .whole = x >= p->all.lo && end <= p->all.hi};
+      t->at = n * v->x_n + iz * v->x_s[0] + iy * v->x_s[1] + (x * s->stride[2] - v->pad[2]) * v->x_s[2];
+      t->y = v->y + (v->epi ? 0 : n * v->y_n + z * v->y_s[0] + y * v->y_s[1] + x * v->y_s[2]);
+    }
+    m += len;
+  }
+  return count;
+}
+
+typedef struct block { int64_t t0, t1, c0, c1; } block; /* of k: taps and channels */
+
+/* The runs of a block over the taps' columns [w0, w1) and the rows of taps inside. Their a is an offset from the window's start
+ * in x, their b from the block's start. */
+static int64_t runs_list(const direct_plan *p, const block *b, conv_range kd, conv_range kh, int64_t w0, int64_t w1, ty_conv_run *run) {
+  const ty_conv *v = &p->v;
+  const ty_conv_shape *s = &v->s;
+  int64_t count = 0, cb = b->c1 - b->c0;
+  bool line = s->dil[2] == 1 && v->x_s[2] == cb; /* neighbouring taps are one run */
+  for (int64_t d = kd.lo; d < kd.hi; d++)
+    for (int64_t h = kh.lo; h < kh.hi; h++) {
+      int64_t first = (d * s->k[1] + h) * s->k[2], e0 = kernel_max(w0, b->t0 - first), e1 = kernel_min(w1, b->t1 - first);
+      if (e0 >= e1) continue;
+      int64_t at = d * s->dil[0] * v->x_s[0] + h * s->dil[1] * v->x_s[1] + b->c0;
+      if (line) run[count++] = (ty_conv_run){(e1 - e0) * cb, at + e0 * cb, (first + e0 - b->t0) * cb};
+      else
+        for (int64_t w = e0; w < e1; w++) run[count++] = (ty_conv_run){cb, at + w * s->dil[2] * v->x_s[2], (first + w - b->t0) * cb};
+    }
+  return count;
+}
+
+typedef struct sub { const float *x, *b; int64_t ldb, nv; bool first; const char *ahead; int64_t step; } sub; /* columns of a panel */
+
+static void strip_zero(float *c, int64_t ldc, int64_t rows, int64_t width) {
+  for (int64_t r = 0; r < rows; r++) memset(c + r * ldc, 0, (size_t)width * sizeof *c);
+}
+
+static void strip_edge(const ty_kernels *ks, const direct_plan *p, const block *b, const strip *t, const sub *u, float *c, int64_t ldc) {
+  const ty_conv *v = &p->v;
+  int64_t k2 = v->s.k[2], lda = v->s.stride[2] * v->x_s[2];
+  bool started = !u->first;
+  ty_conv_run runs[RUNS_MAX];
+  for (int pass = 0; pass < 2; pass++) { /* first the columns of taps that concern all pixels: they need no zeros to add to */
+    for (int64_t w0 = 0, w1; w0 < k2; w0 = w1) {
+      int64_t lo = kernel_max(0, p->cols[w0].lo - t->x), hi = kernel_min(t->n, p->cols[w0].hi - t->x);
+      for (w1 = w0 + 1; w1 < k2; w1++)
+        if (kernel_max(0, p->cols[w1].lo - t->x) != lo || kernel_min(t->n, p->cols[w1].hi - t->x) != hi) break;
+      if (lo >= hi || (lo == 0 && hi == t->n) == (pass == 1)) continue;
+      int64_t n = runs_list(p, b, t->kd, t->kh, w0, w1, runs);
+      if (n == 0) continue;
+      int64_t shift = t->at + lo * lda + runs[0].a, back = runs[0].a;
+      for (int64_t i = 0; i < n; i++) runs[i].a -= back;
+      ks->conv[u->nv - 1][hi - lo - 1](n, runs, u->x + shift, lda, u->b, u->ldb, c + lo * ldc, ldc, started, u->ahead, u->step);
+      started = true;
+    }
+    if (!started) strip_zero(c, ldc, t->n, u->nv * ks->lanes), started = true;
+  }
+}
+
+/* Columns of a panel over all strips, for one block of k. cq: the first pixel's sums; NULL: into y, at column n0. */
+static void direct_columns(const ty_kernels *ks, const direct_plan *p, const block *b, const strip *strips, int64_t count, const sub *of,
+                           float *cq, int64_t ldc, int64_t n0) {
+  const ty_conv *v = &p->v;
+  ty_conv_run runs[RUNS_MAX];
+  int64_t n = 0, lda = v->s.stride[2] * v->x_s[2], back = 0;
+  conv_range kd = {-1, -1}, kh = {-1, -1};
+  sub u = *of;
+  for (int64_t i = 0; i < count; i++) {
+    const strip *t = strips + i;
+    float *c = cq ? cq + t->row * ldc : t->y + n0;
+    if (!t->whole) strip_edge(ks, p, b, t, &u, c, ldc);
+    else {
+      if (kd.lo != t->kd.lo || kd.hi != t->kd.hi || kh.lo != t->kh.lo || kh.hi != t->kh.hi) {
+        kd = t->kd, kh = t->kh;
+        n = runs_list(p, b, kd, kh, 0, v->s.k[2], runs), back = n ? runs[0].a : 0;
+        for (int64_t r = 0; r < n; r++) runs[r].a -= back;
+      }
+      if (n) ks->conv[u.nv - 1][t->n - 1](n, runs, u.x + (t->at + back), lda, u.b, u.ldb, c, ldc, !u.first, u.ahead, u.step);
+      else if (u.first) strip_zero(c, ldc, t->n, u.nv * ks->lanes);
+    }
+    u.ahead += (b->t1 - b->t0) * (b->c1 - b->c0) * u.step;
+  }
+}
+
+/* One tile: panels [p0, p1) of group g over the strips. after: what will be read when it is done. */
+static void direct_tile(const ty_kernels *ks, const direct_plan *p, int64_t g, int64_t p0, int64_t p1, const strip *strips, int64_t count,
+                        float *tile, int64_t ldt, const float *after) {
+  const ty_conv *v = &p->v;
+  int64_t window = conv_window(&v->s), base = panel_at(&p->p, p0);
+  const float *weights = v->b + g * p->p.units * p->p.unit * p->p.k;
+  for (block b = {0}; b.t0 < window; b.t0 = b.t1)
+    for (b.t1 = kernel_min(b.t0 + p->taps, window), b.c0 = 0; b.c0 < v->s.c; b.c0 = b.c1) {
+      b.c1 = kernel_min(b.c0 + p->channels, v->s.c);
+      for (int64_t q = p0; q < p1; q++) {
+        int64_t n0 = panel_at(&p->p, q), width = panel_at(&p->p, q + 1) - n0, real = kernel_min(width, v->s.o - n0);
+        const float *start = weights + n0 * p->p.k + (b.t0 * v->s.c + b.c0) * width, *then = start + width * p->p.k;
+        if (q + 1 == p1) {
+          bool last = b.t1 == window && b.c1 == v->s.c;
+          then = last ? after : weights + base * p->p.k + (b.c1 < v->s.c ? b.t0 * v->s.c + b.c1 : b.t1 * v->s.c) * (panel_at(&p->p, p0 + 1) - base);
+        }
+        bool spill = !v->epi && real < width;
+        for (int64_t j = 0; j < real; j += ks->nr) {
+          sub u = {.x = v->x + g * v->s.c, .b = start + j, .ldb = width, .nv = kernel_ceil(kernel_min(ks->nr, real - j), ks->lanes)};
+          u.first = b.t0 == 0 && b.c0 == 0;
+          u.ahead = (const char *)(count == 1 ? start + NEAR : then), u.step = width * (int64_t)sizeof(float) / count;
+          if (v->epi) direct_columns(ks, p, &b, strips, count, &u, tile + n0 - base + j, ldt, 0);
+          else if (spill) direct_columns(ks, p, &b, strips, count, &u, tile + j, width, 0);
+          else direct_columns(ks, p, &b, strips, count, &u, NULL, v->y_s[2], g * v->s.o + n0 + j);
+        }
+      }
+    }
+  int64_t n0 = panel_at(&p->p, p1 - 1), width = panel_at(&p->p, p1) - n0, real = kernel_min(width, v->s.o - n0);
+  if (v->epi || real == width) return;
+  for (const strip *t = strips; t < strips + count; t++)
+    for (int64_t i = 0; i < t->n; i++)
+      memcpy(t->y + i * v->y_s[2] + g * v->s.o + n0, tile + (t->row + i) * width, (size_t)real * sizeof *tile);
+}
+
+/* Threads form a grid over pixels and panels; the share that costs least, in cycles by a rough model, is taken. */
+typedef struct direct_share { int64_t m0, m1, u0, u1; } direct_share;
+
+static direct_share direct_share_of(const ty_kernels *ks, const direct_plan *p, int tid, int nt) {
+  const ty_conv *v = &p->v;
+  int64_t pixels = v->batch * v->out[0] * v->out[1] * v->out[2], line = v->s.groups * p->p.count, best = 0;
+  double least = 0;
+  for (int64_t tm = 1; tm <= nt; tm++) {
+    int64_t tn = kernel_min(nt / tm, line);
+    double m = (double)kernel_up(kernel_ceil(pixels, tm), kernel_min(ks->mr, v->out[2])), n = (double)(kernel_ceil(line, tn) * kernel_ceil(p->p.units, p->p.count) * p->p.unit);
+    n = n < (double)(v->s.groups * p->p.units * p->p.unit) ? n : (double)(v->s.groups * p->p.units * p->p.unit);
+    double cost = m * n * (double)p->p.k / (2 * ks->lanes) + n * (double)p->p.k / 4 + m * (double)(v->s.c * v->s.groups);
+    if (!best || cost < least) best = tm, least = cost;
+  }
+  int64_t tn = kernel_min(nt / best, line), im = tid / tn, in = tid % tn;
+  if (im >= best) return (direct_share){0};
+  return (direct_share){kernel_share(pixels, im, best), kernel_share(pixels, im + 1, best), kernel_share(line, in, tn), kernel_share(line, in + 1, tn)};
+}
+
+static void direct_run(const ty_kernels *ks, const ty_conv *conv, int tid, int nt, void *scratch) {
+  direct_plan p = direct_plan_make(ks, conv);
+  const ty_conv *v = &p.v;
+  const ty_conv_shape *s = &v->s;
+  if (v->batch <= 0 || v->out[0] <= 0 || v->out[1] <= 0 || v->out[2] <= 0) return;
+  direct_share h = direct_share_of(ks, &p, tid, nt);
+  if (h.m0 >= h.m1 || h.u0 >= h.u1) return;
+  conv_range *cols = (conv_range *)((char *)scratch + p.cols_at);
+  p.all = (conv_range){0, v->out[2]};
+  for (int64_t w = 0; w < s->k[2]; w++) {
+    cols[w] = conv_inside(v->in[2], v->out[2], s->stride[2], w * s->dil[2] - v->pad[2]);
+    p.all.lo = kernel_max(p.all.lo, cols[w].lo), p.all.hi = kernel_min(p.all.hi, cols[w].hi);
+  }
+  p.cols = cols;
+  strip strips[ROWS_MAX];
+  float *tile = (float *)scratch;
+  for (int64_t m0 = h.m0; m0 < h.m1; m0 += p.rows) {
+    int64_t m1 = kernel_min(m0 + p.rows, h.m1), count = strips_cut(ks, &p, m0, m1, strips);
+    for (int64_t u = h.u0; u < h.u1;) {
+      int64_t g = u / p.p.count, first = u % p.p.count, end = kernel_min(p.p.count, first + h.u1 - u);
+      int64_t tiles = kernel_ceil(end - first, p.group), p0 = first, p1 = first + kernel_share(end - first, 1, tiles);
+      int64_t n0 = panel_at(&p.p, p0), n1 = kernel_min(panel_at(&p.p, p1), s->o), ldt = panel_at(&p.p, p1) - n0;
+      u += p1 - p0;
+      int64_t next = u < h.u1 ? u : h.u0;
+      const float *after = v->b + (next / p.p.count * p.p.units * p.p.unit + panel_at(&p.p, next % p.p.count)) * p.p.k;
+      direct_tile(ks, &p, g, p0, p1, strips, count, tile, ldt, after);
+      if (v->epi) v->epi(v->epi_ctx, tid, 0, m0, m1, g * s->o + n0, g * s->o + n1, tile, ldt);
+    }
+  }
+}
+
+const conv_kind ty_conv_kind_direct = {direct_can, direct_packed, direct_pack, direct_scratch, direct_run};

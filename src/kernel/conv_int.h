@@ -1,0 +1,27 @@
+/* conv_int.h: what the files of the convolutions share: the kinds' entry points, and the geometry of windows. */
+#ifndef TY_CONV_INT_H
+#define TY_CONV_INT_H
+#include "kernel/kernel_int.h"
+
+/* A kind: what it takes, its packed weights and its driver. */
+typedef struct conv_kind {
+  bool (*can)(const ty_conv_shape *);
+  int64_t (*packed)(int64_t nr, const ty_conv_shape *);
+  void (*pack)(int64_t nr, const ty_conv_shape *, const float *w, const int64_t ldw[5], float *dst, int part, int parts);
+  size_t (*scratch)(const ty_kernels *, const ty_conv *);
+  void (*run)(const ty_kernels *, const ty_conv *, int tid, int nt, void *scratch);
+} conv_kind;
+extern const conv_kind ty_conv_kind_direct;
+
+/* Output positions [lo, hi) of [0, out) for which the tap that reads `at` (offset - pad) from position * stride is in [0, in). */
+typedef struct conv_range { int64_t lo, hi; } conv_range;
+static inline int64_t conv_ceil(int64_t a, int64_t by) { return a > 0 ? (a + by - 1) / by : -(-a / by); }
+static inline conv_range conv_inside(int64_t in, int64_t out, int64_t stride, int64_t at) {
+  conv_range r = {kernel_min(out, kernel_max(0, conv_ceil(-at, stride))), kernel_min(out, kernel_max(0, conv_ceil(in - at, stride)))};
+  if (r.hi < r.lo) r.hi = r.lo;
+  return r;
+}
+/* Taps [lo, hi) of [0, k), dil apart, that are in [0, in) when the first reads `at`. */
+static inline conv_range conv_taps(int64_t in, int64_t k, int64_t dil, int64_t at) { return conv_inside(in, k, dil, at); }
+static inline int64_t conv_window(const ty_conv_shape *s) { return s->k[0] * s->k[1] * s->k[2]; }
+#endif
