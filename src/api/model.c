@@ -142,7 +142,7 @@ ty_status ty_model_compile(ty_ctx *ctx, ty_graph *g, const ty_options *opts, ty_
   ty_model *m = ty_alloc(sizeof *m);
   if (!m) { ty_graph_destroy(g); return ty_fail(ctx, TY_NOMEM, "no memory for a model"); }
   m->graph = g;
-  m->nsyms = ty_dim_nsyms(g);
+  while (m->nsyms < ty_dim_nsyms(g) && ty_dim_sym(g, m->nsyms)->extent < 0) m->nsyms++; /* indices of maps come after them */
   g->eager = opts->eager;
   double t0 = ty_now();
   count_operators(m);

@@ -149,7 +149,10 @@ void emit_node(emitter *e, int i, emit_where where) {
   if (n->kind == TY_L_PRIM) {
     const ty_dtype d = p[n->prim == TY_P_sel ? n->b : n->a].dtype;
     const ty_prim_info *info = &ty_prims[n->prim];
-    expression(e->out, ty_dtype_is_float(d) ? info->fexpr : d == TY_bool ? info->bexpr : info->iexpr, d, op);
+    /* a choice that is the same for all columns: compilers see no vectors in it, but do in masks */
+    if (n->prim == TY_P_sel && where != EMIT_SINGLE && p[n->a].level != TY_LV_ELEM && (d == TY_f32 || d == TY_f64))
+      ty_str_add(e->out, "ty_pick_%s(%s, %s, %s)", ty_dtypes[d].name, op[0].s, op[1].s, op[2].s);
+    else expression(e->out, ty_dtype_is_float(d) ? info->fexpr : d == TY_bool ? info->bexpr : info->iexpr, d, op);
   } else if (n->kind == TY_L_CAST) cast(e->out, p[n->a].dtype, n->dtype, op[0].s);
   else if (n->kind == TY_L_LOAD) load(e, n, e->out);
   else ty_str_add(e->out, "acc[c - c0]");

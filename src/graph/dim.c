@@ -1,6 +1,7 @@
 /* dim.c: the table of dims: hash-consing, proven ranges, symbols, evaluation and printing. */
 #include "dim_int.h"
 
+#include <stdio.h>
 #include <string.h>
 
 int64_t dim_sat_add(int64_t a, int64_t b) {
@@ -214,7 +215,9 @@ static bool name_ok(const char *s) {
   if (strlen(s) > 64 || ty_dtype_parse(s, &dt)) return false;
   for (const char *p = s; *p; p++)
     if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || *p == '_' || (p > s && *p >= '0' && *p <= '9'))) return false;
-  return *s != 0;
+  bool index = *s == '_' && s[1]; /* _0, _1, ... are the indices of ty_dim_index */
+  for (const char *p = s + 1; index && *p; p++) index = *p >= '0' && *p <= '9';
+  return *s != 0 && !index;
 }
 
 static ty_dim symbol_new(ty_graph *g, ty_sym s) {
@@ -241,6 +244,16 @@ ty_dim ty_dim_loopvar(ty_graph *g, const char *name, ty_dim extent) {
   return symbol_new(g, (ty_sym){.name = name, .lo = 0, .hi = hi == INT64_MAX ? hi : max64(hi - 1, 0), .extent = extent});
 }
 
+ty_dim ty_dim_index(ty_graph *g, int d) {
+  ty_dim *slot = &g->dims->index[d];
+  char name[16];
+  if (*slot) return *slot;
+  snprintf(name, sizeof name, "_%d", d);
+  ty_dim i = ty_dim_loopvar(g, name, ty_dim_const(g, (int64_t)1 << 40)); /* more than any size; bounded, so that ranges stay finite */
+  if (i >= 0) *slot = i;
+  return i;
+}
+
 static const ty_dim_expr bad_expr = {.op = TY_DIM_CONST, .a = TY_DIM_BAD, .b = TY_DIM_BAD, .lo = INT64_MIN, .hi = INT64_MAX};
 const ty_dim_expr *ty_dim_get(const ty_graph *g, ty_dim d) { return d < 0 || d >= g->dims->recs.n ? &bad_expr : &dim_rec(g, d)->e; }
 const ty_sym *ty_dim_sym(const ty_graph *g, int sym) { return &g->dims->syms.p[sym]; }
@@ -255,6 +268,13 @@ bool ty_dim_is_const(const ty_graph *g, ty_dim d, int64_t *value) {
 bool ty_dim_is(const ty_graph *g, ty_dim d, int64_t value) {
   int64_t v;
   return ty_dim_is_const(g, d, &v) && v == value;
+}
+
+bool ty_dim_is_static(const ty_graph *g, ty_dim d) {
+  if (d < 0) return false;
+  const ty_dim_expr *e = &dim_rec(g, d)->e;
+  if (e->op == TY_DIM_SYM) return ty_dim_sym(g, (int)e->value)->extent >= 0;
+  return e->op == TY_DIM_CONST || (ty_dim_is_static(g, e->a) && ty_dim_is_static(g, e->b));
 }
 
 bool ty_dim_depends(const ty_graph *g, ty_dim d, ty_dim sym) {

@@ -23,6 +23,7 @@ struct ty_dims {
   TY_VEC(ty_dim_rec) recs;
   TY_VEC(ty_sym) syms;
   TY_VEC(ty_dim) sym_dims;
+  ty_dim index[2 * TY_MAX_RANK];        /* ty_dim_index; 0 where not made */
   int32_t *slots; int nslots;           /* power of two; entries are dim + 1, 0 when empty */
   int proving;                          /* proofs under way inside each other: bounded */
   ty_dim_memo *memo; int nmemo, memo_n; /* results of operations; same scheme, op 0 when empty */

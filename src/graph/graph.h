@@ -28,6 +28,8 @@ typedef struct ty_sym {
 ty_dim ty_dim_const(ty_graph *, int64_t);
 ty_dim ty_dim_symbol(ty_graph *, const char *name, int64_t lo, int64_t hi, int64_t hint); /* the same name gives the same symbol, whose range stays the first one; the name is an identifier */
 ty_dim ty_dim_loopvar(ty_graph *, const char *name, ty_dim extent);                       /* always a new symbol */
+/* The index along dim d of a result, in the maps of ty.remap (printed _d): a variable over no size in particular, put in with ty_dim_subst. */
+ty_dim ty_dim_index(ty_graph *, int d); /* 0 <= d < 2 * TY_MAX_RANK */
 ty_dim ty_dim_add(ty_graph *, ty_dim, ty_dim);
 ty_dim ty_dim_sub(ty_graph *, ty_dim, ty_dim);
 ty_dim ty_dim_mul(ty_graph *, ty_dim, ty_dim);
@@ -42,6 +44,7 @@ int ty_dim_count(const ty_graph *); /* handles are 0 to this less 1 */
 ty_dim ty_dim_of_sym(const ty_graph *, int sym);
 bool ty_dim_is_const(const ty_graph *, ty_dim, int64_t *value); /* value may be NULL */
 bool ty_dim_is(const ty_graph *, ty_dim, int64_t value);
+bool ty_dim_is_static(const ty_graph *, ty_dim);        /* no size symbol in it: a number, or an expression over indices */
 bool ty_dim_known_eq(ty_graph *, ty_dim, ty_dim); /* provably equal for all values of the symbols */
 bool ty_dim_known_lt(ty_graph *, ty_dim, ty_dim); /* provably a < b */
 bool ty_dim_depends(const ty_graph *, ty_dim, ty_dim sym);

@@ -131,8 +131,10 @@ static ty_status dim_atom(parser *c, ty_dim *d) {
     } else {
       int i = 0, n = ty_dim_nsyms(c->g);
       while (i < n && strcmp(ty_dim_sym(c->g, i)->name, name)) i++;
-      if (i == n) return fail_at(c, at, "unknown symbol %s", name);
-      *d = ty_dim_of_sym(c->g, i);
+      int64_t k = -1;
+      if (i == n && name[0] == '_' && name[1] >= '0' && name[1] <= '9' && (!name[2] || (name[2] >= '0' && name[2] <= '9' && !name[3]))) k = atoi(name + 1);
+      if (i == n && (k < 0 || k >= TY_MAX_RANK)) return fail_at(c, at, "unknown symbol %s", name);
+      *d = i < n ? ty_dim_of_sym(c->g, i) : ty_dim_index(c->g, (int)k);
     }
   }
   return *d < 0 ? refused(c, at, TY_INVALID) : TY_OK;

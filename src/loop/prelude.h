@@ -23,6 +23,8 @@ TY_F ty_i32 ty_bits_f32(float a) { ty_i32 r; __builtin_memcpy(&r, &a, 4); return
 TY_F float ty_float_i32(ty_i32 a) { float r; __builtin_memcpy(&r, &a, 4); return r; }
 TY_F ty_i64 ty_bits_f64(double a) { ty_i64 r; __builtin_memcpy(&r, &a, 8); return r; }
 TY_F double ty_float_i64(ty_i64 a) { double r; __builtin_memcpy(&r, &a, 8); return r; }
+TY_F float ty_pick_f32(int c, float a, float b) { return ty_float_i32((ty_bits_f32(a) & -c) | (ty_bits_f32(b) & (c - 1))); } /* c: 0 or 1 */
+TY_F double ty_pick_f64(int c, double a, double b) { return ty_float_i64((ty_bits_f64(a) & -(ty_i64)c) | (ty_bits_f64(b) & ((ty_i64)c - 1))); }
 TY_F float ty_clamp_f32(float a, float lo, float hi) { /* keeps NaN; two steps, so that it becomes max and min */
   const float x = lo > a ? lo : a;
   return hi < x ? hi : x;
@@ -65,12 +67,12 @@ TY_F ty_u8 ty_rem_u8(ty_u8 a, ty_u8 b) { return ty_fmod_u8(a, b); }
 TY_F ty_u8 ty_shr_u8(ty_u8 a, ty_u8 b) { return b < 8 ? (ty_u8)(a >> (b & 7)) : 0; }
 TY_F ty_u8 ty_abs_u8(ty_u8 a) { return a; }
 
-/* ---- Floats: what both widths share ---- */
+/* ---- Floats: what both widths share. Two selects, not one with an or: gcc leaves chains of those as branches ---- */
 #define TY_FLOAT_COMMON(T, S, B, X) \
-  TY_F T ty_max_##S(T a, T b) { return ((a > b) | (a != a)) ? a : b; } \
-  TY_F T ty_min_##S(T a, T b) { return ((a < b) | (a != a)) ? a : b; } \
-  TY_F T ty_fmax_##S(T a, T b) { return ((a > b) | (b != b)) ? a : b; } \
-  TY_F T ty_fmin_##S(T a, T b) { return ((a < b) | (b != b)) ? a : b; } \
+  TY_F T ty_max_##S(T a, T b) { T r = a > b ? a : b; return a != a ? a : r; } \
+  TY_F T ty_min_##S(T a, T b) { T r = a < b ? a : b; return a != a ? a : r; } \
+  TY_F T ty_fmax_##S(T a, T b) { T r = a > b ? a : b; return b != b ? a : r; } \
+  TY_F T ty_fmin_##S(T a, T b) { T r = a < b ? a : b; return b != b ? a : r; } \
   TY_F T ty_abs_##S(T a) { return __builtin_fabs##X(a); } \
   TY_F T ty_sign_##S(T a) { return (T)((a > 0) - (a < 0)); } \
   TY_F int ty_signbit_##S(T a) { return ty_bits_##S(a) < 0; } \

@@ -163,6 +163,32 @@ ty_status ty_core_slice_infer(ty_graph *g, ty_node *n) {
   return out(g, n, x->dtype, x->rank, shape);
 }
 
+/* Where all sizes are numbers the map must be seen to stay inside; elsewhere that is the lowering's promise. */
+ty_status ty_core_remap_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value;
+  const ty_arg *shape = &n->args[1], *map = &n->args[2];
+  ty_dim var[TY_MAX_RANK];
+  bool empty = false, fixed = true;
+  if (map->n != x->rank) return ty_fail(g->ctx, TY_INVALID, "a map of %d entries for rank %d", map->n, x->rank);
+  if (shape->n > TY_MAX_RANK) return ty_fail(g->ctx, TY_UNSUPPORTED, "rank %d is above %d", shape->n, TY_MAX_RANK);
+  for (int d = 0; d < shape->n; d++) {
+    empty |= ty_dim_is(g, shape->ints[d], 0);
+    fixed &= ty_dim_is_const(g, shape->ints[d], NULL);
+    var[d] = ty_dim_loopvar(g, "i", shape->ints[d]);
+  }
+  for (int i = 0; i < x->rank && !empty; i++) {
+    ty_dim e = map->ints[i];
+    for (int d = 0; d < shape->n; d++) e = ty_dim_subst(g, e, ty_dim_index(g, d), var[d]);
+    for (int d = shape->n; d < TY_MAX_RANK; d++)
+      if (ty_dim_depends(g, e, ty_dim_index(g, d))) return ty_fail(g->ctx, TY_INVALID, "the map has index _%d of a result of rank %d", d, shape->n);
+    if (e < 0) return bad_size(g);
+    if (fixed && ty_dim_is_const(g, x->shape[i], NULL) &&
+        (!ty_dim_known_lt(g, ty_dim_const(g, -1), e) || !ty_dim_known_lt(g, e, x->shape[i])))
+      return ty_fail(g->ctx, TY_INVALID, "the map may leave dim %d", i);
+  }
+  return out(g, n, x->dtype, shape->n, shape->ints);
+}
+
 ty_status ty_core_index_infer(ty_graph *g, ty_node *n) {
   ty_value *x = n->args[0].value;
   int r = 0;

@@ -10,6 +10,8 @@
  * ty.permute(x, perm)           out.shape[i] = x.shape[perm[i]]
  * ty.expand(x, shape)           broadcast to shape, right-aligned
  * ty.slice(x, dim, start, step, length)   start and step as they index; 0 <= start; step may be negative (flip)
+ * ty.remap(x, shape, map)       out[i] = x[map[0](i), map[1](i), ...]: an entry a dim of x, an expression over the result's indices
+ *                               (ty_dim_index, printed _0, _1, ...) that stays inside the dim: windows, clamped and wrapped edges, roll
  * ty.index(x, i0, ..., ir-1)    elementwise gather: one integer value per dim of x, broadcast together; out of range raises
  * ty.reduce(x, kind, dims, keepdim)       kind: "sum" "prod" "max" "min" "any" "all" "argmax" "argmin" (arg*: one dim, int64 result)
  *                               float max and min propagate NaN; accumulates in x's dtype (lowering casts first)
@@ -40,6 +42,9 @@ ty_value *ty_c_reshape(ty_graph *, ty_value *, int rank, const ty_dim *shape); /
 ty_value *ty_c_permute(ty_graph *, ty_value *, const int *perm);
 ty_value *ty_c_expand(ty_graph *, ty_value *, int rank, const ty_dim *shape);
 ty_value *ty_c_slice(ty_graph *, ty_value *, int dim, ty_dim start, int64_t step, ty_dim length);
+ty_value *ty_c_remap(ty_graph *, ty_value *, int rank, const ty_dim *shape, const ty_dim *map); /* x->rank entries of map; folds identity */
+/* The indices into x that a ty.remap reads for its result at `at`, which may hold ty_dim_index itself. */
+void ty_c_remap_at(ty_graph *, const ty_node *remap, const ty_dim *at, ty_dim *x_at);
 ty_value *ty_c_index(ty_graph *, ty_value *x, ty_value *const *indices); /* x->rank entries */
 ty_value *ty_c_reduce(ty_graph *, const char *kind, ty_value *, int ndims, const int *dims, bool keepdim);
 ty_value *ty_c_cat(ty_graph *, int n, ty_value *const *, int dim);

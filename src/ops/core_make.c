@@ -70,6 +70,24 @@ ty_value *ty_c_slice(ty_graph *g, ty_value *x, int dim, ty_dim start, int64_t st
   return make(g, TY_OP_slice, 5, (ty_arg[]){ty_arg_value(x), ty_arg_int(ty_dim_const(g, dim)), ty_arg_int(start), ty_arg_int(ty_dim_const(g, step)), ty_arg_int(length)});
 }
 
+ty_value *ty_c_remap(ty_graph *g, ty_value *x, int rank, const ty_dim *shape, const ty_dim *map) {
+  if (!x) return NULL;
+  bool identity = same_shape(x, rank, shape);
+  for (int i = 0; i < x->rank && identity; i++) identity = map[i] == ty_dim_index(g, i) || ty_dim_is(g, shape[i], 1);
+  return identity ? x : make(g, TY_OP_remap, 3, (ty_arg[]){ty_arg_value(x), ints(rank, shape), ints(x->rank, map)});
+}
+
+void ty_c_remap_at(ty_graph *g, const ty_node *n, const ty_dim *at, ty_dim *x_at) {
+  const ty_value *x = n->args[0].value, *o = n->outs[0];
+  for (int i = 0; i < x->rank; i++) {
+    ty_dim e = n->args[2].ints[i];
+    /* all at once, by way of indices that `at` does not have */
+    for (int d = 0; d < o->rank; d++) e = ty_dim_subst(g, e, ty_dim_index(g, d), ty_dim_index(g, TY_MAX_RANK + d));
+    for (int d = 0; d < o->rank; d++) e = ty_dim_subst(g, e, ty_dim_index(g, TY_MAX_RANK + d), at[d]);
+    x_at[i] = e;
+  }
+}
+
 ty_value *ty_c_index(ty_graph *g, ty_value *x, ty_value *const *indices) {
   if (!x) return NULL;
   for (int i = 0; i < x->rank; i++)

@@ -76,8 +76,8 @@ bool *ty_pass_constants(const ty_graph *g) {
     all_const c = { f, true };
     ty_node_each_input(n, check, &c);
     for (int k = 0; k < n->nargs && c.all; k++) {
-      if (n->args[k].kind == TY_ARG_INT) c.all &= ty_dim_is_const(g, n->args[k].i, NULL);
-      if (n->args[k].kind == TY_ARG_INTS) for (int d = 0; d < n->args[k].n; d++) c.all &= ty_dim_is_const(g, n->args[k].ints[d], NULL);
+      if (n->args[k].kind == TY_ARG_INT) c.all &= ty_dim_is_static(g, n->args[k].i);
+      if (n->args[k].kind == TY_ARG_INTS) for (int d = 0; d < n->args[k].n; d++) c.all &= ty_dim_is_static(g, n->args[k].ints[d]);
     }
     for (int k = 0; k < n->nouts; k++) {
       bool fixed = true;

@@ -2,7 +2,7 @@
 #include "sched/sched_int.h"
 
 bool ty_sc_is_view(const ty_node *n) {
-  return n && (n->op == TY_OP_reshape || n->op == TY_OP_permute || n->op == TY_OP_expand || n->op == TY_OP_slice);
+  return n && (n->op == TY_OP_reshape || n->op == TY_OP_permute || n->op == TY_OP_expand || n->op == TY_OP_slice || n->op == TY_OP_remap);
 }
 
 void ty_sc_contiguous(ty_graph *g, int rank, const ty_dim *shape, ty_dim *strides) {
@@ -69,6 +69,7 @@ void ty_sc_view_map(ty_sc *s, const ty_node *n, const ty_dim *oi, ty_dim *ii) {
     ii[d] = ty_dim_add(g, n->args[2].i, ty_dim_mul(g, n->args[3].i, oi[d]));
     break;
   }
+  case TY_OP_remap: ty_c_remap_at(g, n, oi, ii); break;
   default: ty_sc_reshape_map(g, out->rank, out->shape, oi, in->rank, in->shape, ii);
   }
 }

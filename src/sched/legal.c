@@ -18,10 +18,10 @@ static void look(void *user, ty_value **slot) {
 static bool static_args(ty_sc *s, const ty_node *n) {
   for (int i = 0; i < n->nargs; i++) {
     const ty_arg *a = &n->args[i];
-    if (a->kind == TY_ARG_INT && !ty_dim_is_const(s->g, a->i, NULL)) return false;
+    if (a->kind == TY_ARG_INT && !ty_dim_is_static(s->g, a->i)) return false;
     if (a->kind == TY_ARG_INTS)
       for (int k = 0; k < a->n; k++)
-        if (!ty_dim_is_const(s->g, a->ints[k], NULL)) return false;
+        if (!ty_dim_is_static(s->g, a->ints[k])) return false;
   }
   return true;
 }

@@ -18,7 +18,7 @@ ty_status ty_schedule(ty_ctx *ctx, ty_graph *g, int panel, ty_sched **out) {
   o->program = s.prog = ty_program_create(ctx);
   ty_status st = s.prog ? TY_OK : ty_fail(ctx, TY_NOMEM, "no memory for the program");
   if (!st && panel) ty_program_set_panel(s.prog, panel);
-  for (int i = 0; i < ty_dim_nsyms(g) && !st; i++) ty_program_symbol(s.prog, ty_dim_sym(g, i)->name);
+  for (int i = 0; i < ty_dim_nsyms(g) && !st && ty_dim_sym(g, i)->extent < 0; i++) ty_program_symbol(s.prog, ty_dim_sym(g, i)->name);
   if (!st) st = ty_sc_facts(&s);
   if (!st) st = ty_sc_legalize(&s);
   if (!st) st = ty_sc_group(&s);

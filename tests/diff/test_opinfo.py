@@ -63,6 +63,7 @@ OTHERWISE = {
     "clone": ["clone", "contiguous"],
     "scalar_tensor": ["scalar_tensor"],
     "log_softmax": ["log_softmax"],
+    **{f"max_pool{n}d_with_indices": [f"nn.functional.max_pool{n}d"] for n in (1, 2, 3)},
     "lift_fresh_copy": ["tensor_split"],
 }
 BY_NAME = {info.name + ("." + info.variant_test_name if info.variant_test_name else ""): info for info in op_db}
@@ -271,6 +272,10 @@ BY_HAND = {
     "aten.norm.ScalarOpt_dtype": lambda: ([_f(4, 3), 2], {"dtype": torch.float32}),
     "aten.norm.ScalarOpt_dim_dtype": lambda: ([_f(4, 3), 2, [1], False], {"dtype": torch.float32}),
     "aten.special_logsumexp.default": lambda: [_f(4, 3), [1]],
+    **{f"aten.max_pool{n}d{which}.default": lambda n=n: [_f(2, 3, *[9] * n), [3], [2], [1]] for n in (1, 2, 3) for which in ("", "_with_indices")},
+    **{f"aten.avg_pool{n}d.default": lambda n=n: [_f(2, 3, *[9] * n), [3], [2], [1], True, False] for n in (1, 2, 3)},
+    **{f"aten.adaptive_{kind}_pool{n}d.default": lambda n=n: [_f(2, 3, *[9] * n), [4] * n] for n in (1, 2, 3) for kind in ("avg", "max")},
+    **{f"aten._adaptive_avg_pool{n}d.default": lambda n=n: [_f(2, 3, *[9] * n), [4] * n] for n in (2, 3)},
     # Convolutions run natively where the windows do not overlap.
     "aten.conv1d.default": lambda: [_f(1, 3, 8), _f(4, 3, 2), None, [2]],
     "aten.conv2d.default": lambda: [_f(1, 3, 8, 8), _f(4, 3, 2, 2), None, [2, 2]],
