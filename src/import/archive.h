@@ -74,13 +74,17 @@ typedef struct ty_imported_output {
 /* A node that the builder declined. */
 typedef struct ty_imported_decline { const char *op, *node, *reason; } ty_imported_decline; /* node: its name and where it came from */
 
-/* A relation of sizes that must hold, from the program's guards and ranges: a REL b. */
+/* A relation of sizes that must hold, from the program's guards: a REL b. */
 typedef struct ty_imported_guard { ty_dim a, b; enum { TY_GUARD_EQ, TY_GUARD_NE, TY_GUARD_LT, TY_GUARD_LE } rel; const char *text; } ty_imported_guard;
 
+/* Where a symbol's value comes from: (size `dim` of a user input, or the int itself when dim is -1, less rest) / coef. */
+typedef struct ty_imported_source { int user, dim; int64_t coef, rest; } ty_imported_source;
+
 typedef struct ty_imported {
-  ty_graph *graph; /* NULL it once something else (ty_model_compile) has taken it over */
+  ty_graph *graph; /* set it to NULL once something else (ty_model_compile) has taken it over */
   int ninputs, nusers; ty_imported_input *inputs; /* the first nusers are the user's */
   int noutputs; ty_imported_output *outputs;      /* graph->outputs may have more: updates */
+  int nsyms; ty_imported_source *sources;         /* a symbol of the graph each */
   int nguards; ty_imported_guard *guards;
   int nignored; const char **ignored;             /* guards that are not understood, and not checked */
   int ndeclined; ty_imported_decline *declined;   /* see ty_archive_import */
