@@ -172,6 +172,16 @@ void ty_model_destroy(ty_model *m) {
   ty_free(m);
 }
 
+int ty_model_nloops(const ty_model *m) {
+  int n = 0;
+  for (int i = 0; i < m->sched->loops.n; i++) n += m->sched->loops.p[i].compile;
+  return n;
+}
+const ty_loop *ty_model_loop(const ty_model *m, int at) {
+  for (int i = 0; i < m->sched->loops.n; i++)
+    if (m->sched->loops.p[i].compile && at-- == 0) return m->sched->loops.p[i].loop;
+  return NULL;
+}
 ty_program *ty_model_program(ty_model *m) { return m->sched->program; }
 const ty_graph *ty_model_graph(const ty_model *m) { return m->graph; }
 int ty_model_nsyms(const ty_model *m) { return m->nsyms; }

@@ -18,6 +18,9 @@ typedef struct ty_model ty_model;
 ty_status ty_model_compile(ty_ctx *, ty_graph *, const ty_options *, ty_model **out);
 void ty_model_destroy(ty_model *);
 ty_program *ty_model_program(ty_model *);
+/* The loops that runs call, in an order that stays: what a deployed model has compiled. */
+int ty_model_nloops(const ty_model *);
+const struct ty_loop *ty_model_loop(const ty_model *, int i);
 const ty_graph *ty_model_graph(const ty_model *); /* inputs (in calling order) and their shapes; outputs */
 int ty_model_nsyms(const ty_model *);             /* size symbols; symbol i of the graph is symbol i of the program */
 int ty_model_noutputs(const ty_model *);

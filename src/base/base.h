@@ -39,6 +39,9 @@ void ty_ctx_clear(ty_ctx *);
 void *ty_alloc(size_t bytes);  /* malloc, zeroed; NULL when out of memory */
 void *ty_grow(void *p, size_t bytes);
 void ty_free(void *p);
+/* Where memory comes from instead of malloc: fn(user, NULL, n) gives new memory, fn(user, p, 0) frees, else it is realloc.
+ * false when something was allocated already. NULL: malloc. */
+bool ty_set_allocator(void *(*fn)(void *user, void *p, size_t bytes), void *user);
 bool ty_mul(size_t a, size_t b, size_t *out);            /* false on overflow */
 bool ty_mul_i64(int64_t a, int64_t b, int64_t *out);     /* false on overflow */
 bool ty_add_i64(int64_t a, int64_t b, int64_t *out);

@@ -23,15 +23,40 @@ static bool must_fail(void) {
   return false;
 }
 
-void *ty_alloc(size_t bytes) { return must_fail() ? NULL : calloc(1, bytes ? bytes : 1); }
-void *ty_grow(void *p, size_t bytes) { return must_fail() ? NULL : realloc(p, bytes ? bytes : 1); }
-void ty_free(void *p) { free(p); }
+/* The process's allocator, set before anything is allocated; then it stays. */
+static struct { void *(*fn)(void *user, void *p, size_t bytes); void *user; } hook;
+static atomic_bool allocated;
+
+bool ty_set_allocator(void *(*fn)(void *user, void *p, size_t bytes), void *user) {
+  if (atomic_load(&allocated)) return false;
+  hook.fn = fn, hook.user = user;
+  return true;
+}
+
+void *ty_alloc(size_t bytes) {
+  if (!atomic_load_explicit(&allocated, memory_order_relaxed)) atomic_store(&allocated, true);
+  if (must_fail()) return NULL;
+  bytes += bytes == 0;
+  if (!hook.fn) return calloc(1, bytes);
+  void *p = hook.fn(hook.user, NULL, bytes);
+  return p ? memset(p, 0, bytes) : NULL;
+}
+void *ty_grow(void *p, size_t bytes) {
+  if (!atomic_load_explicit(&allocated, memory_order_relaxed)) atomic_store(&allocated, true);
+  if (must_fail()) return NULL;
+  bytes += bytes == 0;
+  return hook.fn ? hook.fn(hook.user, p, bytes) : realloc(p, bytes);
+}
+void ty_free(void *p) {
+  if (!hook.fn) free(p);
+  else if (p) hook.fn(hook.user, p, 0);
+}
 
 bool ty_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
 bool ty_mul_i64(int64_t a, int64_t b, int64_t *out) { return !__builtin_mul_overflow(a, b, out); }
 bool ty_add_i64(int64_t a, int64_t b, int64_t *out) { return !__builtin_add_overflow(a, b, out); }
 
-enum { HUGE_PAGE = 2 << 20 };
+enum { HUGE_PAGE = 2 << 20, PAGE = 4096 };
 
 static size_t round_pages(size_t bytes) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -41,6 +66,14 @@ static size_t round_pages(size_t bytes) {
 void *ty_pages_alloc(size_t bytes) {
   if (must_fail() || bytes > SIZE_MAX / 2) return NULL;
   size_t size = round_pages(bytes), span = size + HUGE_PAGE;
+  if (hook.fn) { /* page-aligned, and the block's address before it */
+    char *block = hook.fn(hook.user, NULL, size + PAGE + sizeof block);
+    if (!block) return NULL;
+    char *at = block + sizeof block;
+    at += -(uintptr_t)at & (PAGE - 1);
+    memcpy(at - sizeof block, &block, sizeof block);
+    return memset(at, 0, size);
+  }
   char *raw = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw == MAP_FAILED) return NULL;
   size_t head = (size_t)(-(uintptr_t)raw & (HUGE_PAGE - 1));
@@ -51,7 +84,11 @@ void *ty_pages_alloc(size_t bytes) {
 }
 
 void ty_pages_free(void *p, size_t bytes) {
-  if (p) munmap(p, round_pages(bytes));
+  if (p && hook.fn) {
+    char *block;
+    memcpy(&block, (char *)p - sizeof block, sizeof block);
+    hook.fn(hook.user, block, 0);
+  } else if (p) munmap(p, round_pages(bytes));
 }
 
 /* Arena. The head block is the one being filled; blocks double so that a large graph needs few of them. */

@@ -263,9 +263,9 @@ static ty_status compile_missing(build *b, const char *dir) {
   for (int i = 0; i < nb && !s; i++) {
     if (!write_source(b, &bt[i], i, owner, dir))
       s = ty_fail(b->ctx, TY_IO, "cannot write to the cache directory %s: %s", dir, strerror(errno));
-    jobs[i] = (ty_cc_job){.src_path = bt[i].src, .out_path = bt[i].out};
+    jobs[i] = (ty_cc_job){.src_path = bt[i].src, .out_path = bt[i].out, .isa = b->o->isa};
   }
-  if (!s && (s = ty_cc_compile_all(b->ctx, &b->cc, b->o->isa, b->o->extra, jobs, nb, nb))) {
+  if (!s && (s = ty_cc_compile_all(b->ctx, &b->cc, b->o->extra, jobs, nb, nb))) {
     for (int i = 0; i < nb; i++)
       if (jobs[i].status && disk_full(dir, jobs[i].text)) s = TY_IO;
   }

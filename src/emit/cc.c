@@ -245,16 +245,19 @@ static void job_end(const ty_cc *cc, ty_cc_job *j, const ty_proc *p) {
 
 enum { MAX_FLAGS = 64, MAX_RUNNING = 64 };
 
-ty_status ty_cc_compile_all(ty_ctx *ctx, const ty_cc *cc, ty_isa isa, const char *const *extra, ty_cc_job *jobs, int n,
-                            int parallel) {
-  const char *argv[TY_CC_ARGS + MAX_FLAGS + 8];
+static void job_argv(const ty_cc *cc, const char *const *extra, const ty_cc_job *j, const char **argv) {
   int na = 0;
   for (int i = 0; i < cc->nargs; i++) argv[na++] = cc->text + cc->arg[i];
-  na += ty_cc_flags(cc, isa, argv + na, MAX_FLAGS / 2);
-  for (int i = 0; extra && extra[i]; i++) {
+  na += ty_cc_flags(cc, j->isa, argv + na, MAX_FLAGS / 2);
+  for (int i = 0; extra && extra[i]; i++) argv[na++] = extra[i];
+  const char *tail[] = {"-o", j->out_path, j->src_path, j->object ? "-c" : "-lm", j->object ? NULL : "-lc", NULL};
+  memcpy(argv + na, tail, sizeof tail);
+}
+
+ty_status ty_cc_compile_all(ty_ctx *ctx, const ty_cc *cc, const char *const *extra, ty_cc_job *jobs, int n, int parallel) {
+  const char *argv[TY_CC_ARGS + MAX_FLAGS + 8];
+  for (int i = 0; extra && extra[i]; i++)
     if (i == MAX_FLAGS / 2) return ty_fail(ctx, TY_INVALID, "more than %d extra compiler flags", i);
-    argv[na++] = extra[i];
-  }
   ty_proc running[MAX_RUNNING] = {0};
   int job_of[MAX_RUNNING], next = 0;
   if (parallel <= 0 || parallel > MAX_RUNNING) parallel = MAX_RUNNING;
@@ -266,8 +269,7 @@ ty_status ty_cc_compile_all(ty_ctx *ctx, const ty_cc *cc, ty_isa isa, const char
       if (running[s].pid) continue;
       ty_cc_job *j = &jobs[next];
       j->status = TY_OK;
-      const char *tail[] = {"-o", j->out_path, j->src_path, "-lm", "-lc", NULL};
-      memcpy(argv + na, tail, sizeof tail);
+      job_argv(cc, extra, j, argv);
       if (!ty_proc_start(&running[s], (char *const *)argv, env, limit, j->text, sizeof j->text)) j->status = TY_COMPILER;
       else job_of[s] = next;
       next++;
@@ -281,7 +283,31 @@ ty_status ty_cc_compile_all(ty_ctx *ctx, const ty_cc *cc, ty_isa isa, const char
   return TY_OK;
 }
 
+ty_status ty_cc_link(ty_ctx *ctx, const ty_cc *cc, const char *const *inputs, int n, const char *script, const char *out) {
+  const char *argv[TY_CC_ARGS + MAX_FLAGS];
+  char version[1100];
+  int na = 0;
+  if (n > MAX_FLAGS - 20 || snprintf(version, sizeof version, "-Wl,--version-script,%s", script) >= (int)sizeof version)
+    return ty_fail(ctx, TY_INVALID, "too much to link");
+  for (int i = 0; i < cc->nargs; i++) argv[na++] = cc->text + cc->arg[i];
+  const char *const how[] = {"-shared", "-Wl,-z,defs", "-Wl,--gc-sections", "-Wl,-O1", "-Wl,--build-id=none", "-s", version, "-o", out};
+  for (size_t i = 0; i < sizeof how / sizeof *how; i++) argv[na++] = how[i];
+  for (const char *const *f = cc->zig ? flags_zig[0] : flags_isa[0]; *f; f++) argv[na++] = *f;
+  for (int i = 0; i < n; i++) argv[na++] = inputs[i];
+  const char *const libs[] = {"-Wl,--as-needed", "-lpthread", "-lm", "-ldl"};
+  for (size_t i = 0; i < sizeof libs / sizeof *libs; i++) argv[na++] = libs[i];
+  argv[na] = NULL;
+  ty_cc_job job = {.out_path = out};
+  ty_proc p = {0};
+  zig_env z;
+  if (!ty_proc_start(&p, (char *const *)argv, zig_environ(cc, &z), ty_cc_timeout(), job.text, sizeof job.text))
+    return ty_fail(ctx, TY_COMPILER, "%s", job.text);
+  ty_proc_wait(&p, 1);
+  job_end(cc, &job, &p);
+  return job.status ? ty_fail(ctx, job.status, "%s", job.text) : TY_OK;
+}
+
 ty_status ty_cc_compile(ty_ctx *ctx, const ty_cc *cc, const char *src, const char *out, ty_isa isa, const char *const *extra) {
-  ty_cc_job job = {.src_path = src, .out_path = out};
-  return ty_cc_compile_all(ctx, cc, isa, extra, &job, 1, 1);
+  ty_cc_job job = {.src_path = src, .out_path = out, .isa = isa};
+  return ty_cc_compile_all(ctx, cc, extra, &job, 1, 1);
 }

@@ -29,19 +29,22 @@ ty_status ty_cc_identity(ty_ctx *, const ty_cc *, ty_cc_id *out);
 /* The flags for a shared object at an ISA level, NULL-terminated, not yet with files and libraries; at most `max` with the NULL. */
 int ty_cc_flags(const ty_cc *, ty_isa isa, const char **out, int max);
 
-/* One file to compile. When it fails, out_path does not exist and text is the compiler's own, cut to a few KB. */
+/* One file to compile, to a shared object or an object file. When it fails, out_path does not exist and text is the compiler's own, cut to a few KB. */
 typedef struct ty_cc_job {
   const char *src_path, *out_path;
+  ty_isa isa;
+  bool object;
   ty_status status;
   char text[4096];
 } ty_cc_job;
 
-/* Compiles n files to shared objects, at most `parallel` at once (<= 0: all). extra: more flags, NULL-terminated, or
+/* Compiles n files, at most `parallel` at once (<= 0: all). extra: more flags, NULL-terminated, or
  * NULL. Each is killed, with its children, after TUYERE_CC_TIMEOUT seconds (default 120). Returns the first job's
  * failure that there is, with its text in ctx; each job has its own status. */
-ty_status ty_cc_compile_all(ty_ctx *, const ty_cc *, ty_isa isa, const char *const *extra, ty_cc_job *jobs, int n,
-                            int parallel);
+ty_status ty_cc_compile_all(ty_ctx *, const ty_cc *, const char *const *extra, ty_cc_job *jobs, int n, int parallel);
 ty_status ty_cc_compile(ty_ctx *, const ty_cc *, const char *src_path, const char *out_path, ty_isa isa,
                         const char *const *extra);
+/* Links objects and libraries to a shared object that exports what the version script says, and needs libc, libm and libpthread only. */
+ty_status ty_cc_link(ty_ctx *, const ty_cc *, const char *const *inputs, int n, const char *script, const char *out);
 double ty_cc_timeout(void);
 #endif

@@ -13,14 +13,9 @@ static bool floor_div(int64_t a, int64_t b, int64_t *q, int64_t *r) {
   return true;
 }
 
-static bool evaluate(const rt_expr *e, const int64_t *v, const bool *bad, const int64_t *syms, int64_t *out) {
+static bool apply(ty_pexpr_op op, int64_t a, int64_t b, int64_t *out) {
   int64_t q, r;
-  *out = e->v;
-  if (e->op == TY_PE_CONST) return true;
-  if (e->op == TY_PE_SYM) return syms && (*out = syms[e->v], true);
-  if (bad[e->a] || bad[e->b]) return false;
-  int64_t a = v[e->a], b = v[e->b];
-  switch (e->op) {
+  switch (op) {
   case TY_PE_ADD: return ty_add_i64(a, b, out);
   case TY_PE_MUL: return ty_mul_i64(a, b, out);
   case TY_PE_DIV: return floor_div(a, b, out, &r);
@@ -28,6 +23,42 @@ static bool evaluate(const rt_expr *e, const int64_t *v, const bool *bad, const 
   case TY_PE_MIN: return *out = a < b ? a : b, true;
   default: return *out = a > b ? a : b, true;
   }
+}
+
+static bool evaluate(const rt_expr *e, const int64_t *v, const bool *bad, const int64_t *syms, int64_t *out) {
+  *out = e->v;
+  if (e->op == TY_PE_CONST) return true;
+  if (e->op == TY_PE_SYM) return syms && (*out = syms[e->v], true);
+  return !bad[e->a] && !bad[e->b] && apply(e->op, v[e->a], v[e->b], out);
+}
+
+/* One expression by itself. Shared parts are computed again: the budget ends what was made to explode. */
+static bool evaluate_alone(const ty_program *p, ty_pexpr i, const int64_t *syms, int *budget, int64_t *out) {
+  const rt_expr *e = &p->expr.p[i];
+  int64_t a, b;
+  *out = e->op == TY_PE_SYM ? syms[e->v] : e->v;
+  if (e->op == TY_PE_CONST || e->op == TY_PE_SYM) return true;
+  return (*budget)-- > 0 && evaluate_alone(p, e->a, syms, budget, &a) && evaluate_alone(p, e->b, syms, budget, &b) && apply(e->op, a, b, out);
+}
+enum { ALONE = 4096 };
+
+bool ty_program_eval(const ty_program *p, ty_pexpr e, const int64_t *syms, int64_t *out) {
+  int budget = ALONE;
+  return evaluate_alone(p, e, syms, &budget, out) || (*out = 0, false);
+}
+
+/* -1: none so far, -2: more than one. */
+static int unknown(const ty_program *p, ty_pexpr i, const bool *known, int *budget, int seen) {
+  const rt_expr *e = &p->expr.p[i];
+  if (e->op == TY_PE_SYM && !known[e->v]) return seen == -1 || seen == (int)e->v ? (int)e->v : -2;
+  if (e->op == TY_PE_CONST || e->op == TY_PE_SYM || seen == -2) return seen;
+  if ((*budget)-- <= 0) return -2;
+  return unknown(p, e->b, known, budget, unknown(p, e->a, known, budget, seen));
+}
+
+int ty_program_unknown(const ty_program *p, ty_pexpr e, const bool *known) {
+  int budget = ALONE;
+  return unknown(p, e, known, &budget, -1);
 }
 
 /* ---- the arena ---- */

@@ -1,5 +1,6 @@
 /* fold.c: the folded part: which steps depend on which parameters, and running those again whose parameters changed. */
 #include "rt/program_int.h"
+#include "rt/save.h"
 
 #include <string.h>
 
@@ -126,26 +127,32 @@ bool ty_rt_fold_wanted(const ty_program *p, const ty_run *run) {
   return !p->folded || (run->changed && sets_meet(run->changed, p->fold_inputs, p->words));
 }
 
-/* The sizes and the place of state, once. */
-static ty_status fold_prepare(ty_program *p, ty_ctx *ctx) {
-  if (!p->fold_bind) {
-    TY_TRY(ty_rt_bind_make(p, ctx, RT_FOLD, NULL, &p->fold_bind));
-    p->fold_bind->id = UINT64_MAX; /* its slots serve nothing else */
-  }
-  if (p->state) return TY_OK;
+ty_status ty_rt_fold_place(ty_program *p, ty_ctx *ctx) {
+  if (p->fold_bind) return TY_OK;
+  rt_bind *bind;
+  TY_TRY(ty_rt_bind_make(p, ctx, RT_FOLD, NULL, &bind));
+  bind->id = UINT64_MAX; /* its slots serve nothing else */
   size_t total = 0;
   for (int i = 0; i < p->buf.n; i++) {
     rt_buf *b = &p->buf.p[i];
     if (b->kind != TY_PB_STATE || !b->touched[RT_FOLD]) continue;
-    b->size = (size_t)p->fold_bind->bytes[i];
+    b->size = (size_t)bind->bytes[i];
     b->state_off = total;
-    if (__builtin_add_overflow(total, rt_up(b->size, RT_ALIGN), &total) || total > PTRDIFF_MAX)
+    if (__builtin_add_overflow(total, rt_up(b->size, RT_ALIGN), &total) || total > PTRDIFF_MAX / 2) {
+      ty_rt_bind_free(bind);
       return ty_fail(ctx, TY_INVALID, "the folded state is too large");
+    }
   }
-  total += RT_ALIGN;
-  p->state = ty_pages_alloc(total);
-  if (!p->state) return ty_fail(ctx, TY_NOMEM, "out of memory: folded state needs %zu bytes", total);
-  p->state_bytes = total;
+  p->state_bytes = total + RT_ALIGN;
+  p->fold_bind = bind;
+  return TY_OK;
+}
+
+static ty_status fold_prepare(ty_program *p, ty_ctx *ctx) {
+  TY_TRY(ty_rt_fold_place(p, ctx));
+  if (p->state) return TY_OK;
+  p->state = ty_pages_alloc(p->state_bytes);
+  if (!p->state) return ty_fail(ctx, TY_NOMEM, "out of memory: folded state needs %zu bytes", p->state_bytes);
   p->state_id++;
   return TY_OK;
 }
@@ -161,6 +168,79 @@ ty_status ty_rt_fold(ty_program *p, ty_ctx *ctx, const ty_run *run) {
   ty_rt_slot_destroy(s);
   p->folded = st == TY_OK;
   return st == TY_OK ? st : ty_note(ctx, st, "while folding constants");
+}
+
+/* ---- folding ahead of runs ---- */
+typedef struct reading { const ty_program *p; int *last; void (*read)(void *user, int input); void *user; } reading; /* last: by input, the step + 1 */
+
+static void step_watch(void *user, int step, bool begin) {
+  reading *x = user;
+  const rt_step *s = &x->p->step.p[step];
+  for (int r = s->ref0; !begin && r < s->ref0 + s->nrefs; r++) {
+    ty_pbuf b = x->p->ref.p[r].buf;
+    int in = b >= 0 && x->p->buf.p[b].kind == TY_PB_INPUT ? x->p->buf.p[b].index : -1;
+    if (in >= 0 && x->last[in] == step + 1) x->last[in] = 0, x->read(x->user, in);
+  }
+}
+
+ty_status ty_program_fold(ty_program *p, ty_ctx *ctx, void *const *inputs, void (*read)(void *user, int input), void *user) {
+  if (!p->finished) return ty_fail(ctx, TY_INTERNAL, "the program is not finished");
+  const rt_part *part = &p->part[RT_FOLD];
+  if (!part->order.n) return TY_OK;
+  reading x = {p, ty_alloc((size_t)p->ninputs * sizeof *x.last), read, user};
+  if (!x.last) return ty_fail(ctx, TY_NOMEM, "out of memory for folding");
+  for (int i = 0; i < part->order.n; i++) {
+    const rt_step *s = &p->step.p[part->order.p[i]];
+    for (int r = s->ref0; r < s->ref0 + s->nrefs; r++) {
+      ty_pbuf b = p->ref.p[r].buf;
+      if (b >= 0 && p->buf.p[b].kind == TY_PB_INPUT) x.last[p->buf.p[b].index] = part->order.p[i] + 1;
+    }
+  }
+  ty_run run = {.inputs = inputs, .on_step = read ? step_watch : NULL, .on_step_user = &x};
+  pthread_rwlock_wrlock(&p->fold_lock);
+  ty_status st = p->folded ? TY_OK : ty_rt_fold(p, ctx, &run);
+  pthread_rwlock_unlock(&p->fold_lock);
+  for (int i = 0; read && st == TY_OK && i < p->ninputs; i++)
+    if (x.last[i]) read(user, i); /* read by steps that had nothing to do */
+  ty_free(x.last);
+  return st;
+}
+
+/* ---- weights of a program that will be saved ---- */
+ty_status ty_program_weights_size(ty_program *p, ty_ctx *ctx, const bool *keep, size_t *bytes) {
+  if (!p->finished || p->state) return ty_fail(ctx, TY_INTERNAL, "the program is not finished, or was folded already");
+  TY_TRY(ty_rt_fold_place(p, ctx));
+  size_t total = p->state_bytes;
+  for (int i = 0; i < p->buf.n; i++) {
+    rt_buf *b = &p->buf.p[i];
+    if (b->kind != TY_PB_INPUT || !keep[b->index] || !b->touched[RT_RUN]) continue;
+    const rt_expr *e = &p->expr.p[b->bytes];
+    total = rt_up(total, RT_ALIGN);
+    if (e->op != TY_PE_CONST || e->v < 0) return ty_fail(ctx, TY_INTERNAL, "the size of input %d '%s' is not fixed", b->index, b->name);
+    b->kept = true, b->size = (size_t)e->v, b->state_off = total;
+    if (__builtin_add_overflow(total, b->size, &total) || total > PTRDIFF_MAX / 2) return ty_fail(ctx, TY_INVALID, "the weights are too large");
+  }
+  p->state_bytes = *bytes = rt_up(total, RT_ALIGN);
+  return TY_OK;
+}
+
+ty_status ty_program_weights_write(ty_program *p, ty_ctx *ctx, void *at, void *const *inputs, void (*read)(void *user, int input), void *user) {
+  p->state = at, p->state_given = true;
+  p->state_id++;
+  TY_TRY(ty_program_fold(p, ctx, inputs, read, user));
+  for (int i = 0; i < p->buf.n; i++) {
+    const rt_buf *b = &p->buf.p[i];
+    if (!b->kept) continue;
+    memcpy(p->state + b->state_off, inputs[b->index], b->size);
+    if (read) read(user, b->index);
+  }
+  return TY_OK;
+}
+
+int64_t ty_program_weights_at(const ty_program *p, int input) {
+  for (int i = 0; i < p->buf.n; i++)
+    if (p->buf.p[i].kept && p->buf.p[i].index == input) return (int64_t)p->buf.p[i].state_off;
+  return -1;
 }
 
 bool ty_program_input_folded(const ty_program *p, int input) {

@@ -27,7 +27,7 @@ void ty_program_destroy(ty_program *p) {
   for (int i = 0; i < p->nbind; i++) ty_rt_bind_free(p->bind[i]);
   ty_rt_bind_free(p->fold_bind);
   for (rt_slot *s = p->slots, *next; s; s = next) next = s->next, ty_rt_slot_destroy(s);
-  ty_pages_free(p->state, p->state_bytes);
+  if (!p->state_given) ty_pages_free(p->state, p->state_bytes);
   for (int i = p->hook.n; i-- > 0;) p->hook.p[i].f(p->hook.p[i].user);
   for (int i = 0; i < RT_NPHASE; i++) {
     TY_VEC_FREE(&p->part[i].order);
@@ -67,6 +67,16 @@ static int bad_argument(ty_program *p) {
 int ty_program_symbol(ty_program *p, const char *name) {
   const char *copy = ty_arena_strdup(&p->mem, name ? name : "?");
   return copy && TY_PUSH(&p->sym, copy) ? p->sym.n - 1 : no_memory(p);
+}
+
+int ty_program_nexprs(const ty_program *p) { return p->expr.n; }
+int ty_program_nsyms(const ty_program *p) { return p->sym.n; }
+int ty_program_ninputs(const ty_program *p) { return p->ninputs; }
+int ty_program_noutputs(const ty_program *p) {
+  int n = 0;
+  for (int i = 0; i < p->buf.n; i++)
+    if (p->buf.p[i].kind == TY_PB_OUTPUT && p->buf.p[i].index >= n) n = p->buf.p[i].index + 1;
+  return n;
 }
 
 /* ---- expressions ---- */
@@ -253,11 +263,11 @@ static ty_status step_check(ty_program *p, ty_ctx *ctx, const rt_step *s, bool *
       b->touched[s->fold ? RT_FOLD : RT_RUN] = true;
       const char *why = NULL;
       if (r.write && b->kind == TY_PB_LITERAL) why = "writes a literal";
-      else if (r.write && b->kind == TY_PB_STATE && !s->fold) why = "writes folded state during a run";
+      else if (r.write && b->kind == TY_PB_STATE && (!s->fold || b->kept)) why = "writes folded state during a run";
       else if (s->fold && b->kind == TY_PB_OUTPUT) why = "is folded and touches an output";
       else if (s->fold && r.write && b->kind == TY_PB_INPUT) why = "is folded and writes an input";
       else if (b->kind == TY_PB_ARENA && b->touched[RT_FOLD] && b->touched[RT_RUN]) why = "shares an arena buffer between folding and running:";
-      else if (!r.write && (b->kind == TY_PB_ARENA || b->kind == TY_PB_STATE) && !written[r.buf]) why = "reads before anything was written:";
+      else if (!r.write && (b->kind == TY_PB_ARENA || b->kind == TY_PB_STATE) && !b->kept && !written[r.buf]) why = "reads before anything was written:";
       if (why) return ty_fail(ctx, TY_INTERNAL, "step '%s' %s buffer %d '%s'", s->name, why, r.buf, b->name);
       if (r.write) written[r.buf] = true;
     }

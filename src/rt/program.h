@@ -77,6 +77,14 @@ void ty_program_set_fn(ty_program *, const void *self, ty_loop_fn fn);
 /* Called when the program is destroyed (releases dlopen handles, loops). */
 void ty_program_on_destroy(ty_program *, void (*f)(void *), void *user);
 
+/* ---- Expressions, for the doors ---- */
+bool ty_program_eval(const ty_program *, ty_pexpr, const int64_t *syms, int64_t *out); /* false (and 0): overflow, or far too large an expression */
+int ty_program_unknown(const ty_program *, ty_pexpr, const bool *known); /* the one symbol in it that is not known; negative: none, or several */
+int ty_program_nexprs(const ty_program *);
+int ty_program_nsyms(const ty_program *);
+int ty_program_ninputs(const ty_program *);  /* one more than the highest index */
+int ty_program_noutputs(const ty_program *);
+
 /* ---- Running ---- */
 typedef struct ty_run {
   const int64_t *syms;     /* value of each symbol */

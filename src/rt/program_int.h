@@ -21,7 +21,8 @@ typedef struct rt_buf {
   ty_pexpr bytes;
   const char *name;
   void *literal;             /* LITERAL: 64-byte aligned */
-  size_t size, state_off;    /* LITERAL, STATE: bytes, and where in the state block */
+  size_t size, state_off;    /* LITERAL, STATE, kept: bytes, and where in the state block */
+  bool kept;                 /* written by no step: STATE of a loaded program, an INPUT that a saved one takes along */
   bool touched[RT_NPHASE];
 } rt_buf;
 
@@ -133,6 +134,7 @@ struct ty_program {
   pthread_rwlock_t fold_lock; /* runs read, folds write */
   bool folded;               /* under fold_lock, as are state, state_id, fold_bind, chosen */
   char *state;
+  bool state_given;          /* state is another's memory */
   uint64_t state_id;
   rt_bind *fold_bind;
   bool *chosen;              /* by group */
@@ -176,6 +178,7 @@ void ty_rt_slot_destroy(rt_slot *);
 
 /* fold.c */
 ty_status ty_rt_fold_finish(ty_program *, ty_ctx *); /* dependencies and groups, once steps are known */
+ty_status ty_rt_fold_place(ty_program *, ty_ctx *); /* sizes and places of state, once */
 bool ty_rt_fold_wanted(const ty_program *, const ty_run *);
 ty_status ty_rt_fold(ty_program *, ty_ctx *, const ty_run *); /* under the write side of fold_lock */
 
