@@ -21,6 +21,12 @@
  * ty.linear(x, w, bias?)        x [..., K], w [N, K], bias [N]
  * ty.pack(w)                    weight [N, K] in kernel layout (opaque bytes, u8 rank 1); folded when w is constant
  * ty.gemm(x, packed, N)         x [..., K] times packed weight -> [..., N]
+ * ty.conv(x, w, stride, padding, dilation, groups, out)   channels last: x [N, in.., C], w [O, C / groups, k..] -> [N, out.., O], one to
+ *                               three spatial dims; padding is what stands before the first element (it may be negative), and what lies
+ *                               beyond either end reads as 0; float32
+ * ty.conv_pack(w, stride, dilation, groups, out)   w in kernel layout (opaque bytes; the shape is the plain weight's, not the size in memory);
+ *                               the kernel is chosen from these arguments (out: 0 where symbolic), so that ty.conv_packed names the same ones
+ * ty.conv_packed(x, packed, channels, kernel, stride, padding, dilation, groups, out)   the same from the packed weight; channels: O
  * ty.attention(q, k, v, mask?, bias?, is_causal, scale, empty_nan)   q [B,H,S,D], k, v [B,Hkv,Sk,D(v)]; mask bool or float, bias float, both broadcastable to [B,H,S,Sk];
  *                               a row with no key to attend to gives 0, or NaN with empty_nan
  * ty.layer_norm / rms_norm / softmax are NOT core: they lower to reduce + elementwise and fuse into one loop.
@@ -50,6 +56,8 @@ ty_value *ty_c_reduce(ty_graph *, const char *kind, ty_value *, int ndims, const
 ty_value *ty_c_cat(ty_graph *, int n, ty_value *const *, int dim);
 ty_value *ty_c_matmul(ty_graph *, ty_value *a, ty_value *b);
 ty_value *ty_c_linear(ty_graph *, ty_value *x, ty_value *w, ty_value *bias);
+typedef struct ty_conv_args { int64_t groups, stride[3], pad[3], dil[3]; ty_dim out[3]; } ty_conv_args; /* as many of each as spatial dims */
+ty_value *ty_c_conv(ty_graph *, ty_value *x, ty_value *w, const ty_conv_args *);
 ty_value *ty_c_attention(ty_graph *, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale, bool empty_nan);
 /* Broadcast of two shapes by PyTorch's rule; TY_INVALID when they do not match. */
 ty_status ty_broadcast(ty_graph *, int ra, const ty_dim *a, int rb, const ty_dim *b, int *r, ty_dim *out);

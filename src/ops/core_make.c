@@ -120,6 +120,16 @@ ty_value *ty_c_linear(ty_graph *g, ty_value *x, ty_value *w, ty_value *bias) {
   return make(g, TY_OP_linear, 3, (ty_arg[]){ty_arg_value(x), ty_arg_value(w), ty_arg_value(bias)});
 }
 
+ty_value *ty_c_conv(ty_graph *g, ty_value *x, ty_value *w, const ty_conv_args *c) {
+  if (!x || !w) return NULL;
+  ty_dim d[4][3];
+  int n = x->rank - 2;
+  if (n < 1 || n > 3) return ty_fail(g->ctx, TY_INTERNAL, "convolution of rank %d", x->rank), NULL;
+  for (int i = 0; i < n; i++)
+    d[0][i] = ty_dim_const(g, c->stride[i]), d[1][i] = ty_dim_const(g, c->pad[i]), d[2][i] = ty_dim_const(g, c->dil[i]), d[3][i] = c->out[i];
+  return make(g, TY_OP_conv, 7, (ty_arg[]){ty_arg_value(x), ty_arg_value(w), ints(n, d[0]), ints(n, d[1]), ints(n, d[2]), ty_arg_int(ty_dim_const(g, c->groups)), ints(n, d[3])});
+}
+
 ty_value *ty_c_attention(ty_graph *g, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale, bool empty_nan) {
   if (!q || !k || !v) return NULL;
   return make(g, TY_OP_attention, 8, (ty_arg[]){ty_arg_value(q), ty_arg_value(k), ty_arg_value(v), ty_arg_value(mask), ty_arg_value(bias), ty_arg_bool(causal), ty_arg_float(scale),

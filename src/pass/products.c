@@ -123,6 +123,26 @@ static ty_value *packed_gemm(ty_graph *g, ty_value *x, ty_value *w) {
   return ty_make(g, TY_OP_gemm, 3, ga);
 }
 
+/* A convolution of points is a product; any other gets a packed weight. */
+static ty_value *packed_conv(ty_graph *g, const bool *c, int nc, ty_node *n) {
+  ty_value *x = n->args[0].value, *w = n->args[1].value;
+  int d = x->rank - 2;
+  bool points = ty_dim_is(g, n->args[5].i, 1);
+  ty_dim kernel[3], hint[3];
+  for (int i = 0; i < d; i++) {
+    kernel[i] = w->shape[2 + i];
+    hint[i] = ty_dim_is_const(g, n->args[6].ints[i], NULL) ? n->args[6].ints[i] : ty_dim_const(g, 0);
+    points &= ty_dim_is(g, kernel[i], 1) && ty_dim_is(g, n->args[2].ints[i], 1) && ty_dim_is(g, n->args[3].ints[i], 0) &&
+              n->args[6].ints[i] == x->shape[1 + i];
+  }
+  if (points && w->id < nc && c[w->id]) return packed_gemm(g, x, ty_c_reshape(g, w, 2, w->shape));
+  ty_arg out = ty_arg_ints(g, d, hint);
+  ty_value *p = ty_make(g, TY_OP_conv_pack, 5, (ty_arg[]){ ty_arg_value(w), n->args[2], n->args[4], n->args[5], out });
+  if (!p) return NULL;
+  return ty_make(g, TY_OP_conv_packed, 9, (ty_arg[]){ ty_arg_value(x), ty_arg_value(p), ty_arg_int(w->shape[0]), ty_arg_ints(g, d, kernel),
+                                                      n->args[2], n->args[3], n->args[4], n->args[5], n->args[6] });
+}
+
 /* What is left of linears: packed where the weight is constant, else a product with the transposed weight; and products whose
  * right side has no batch take all rows at once. */
 static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
@@ -132,6 +152,7 @@ static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
     ty_dim flat[2] = { ty_dim_product(g, x->rank - 1, x->shape), x->shape[x->rank - 1] };
     return ty_c_reshape(g, ty_c_matmul(g, ty_c_reshape(g, x, 2, flat), w), o->rank, o->shape);
   }
+  if (n->op == TY_OP_conv) return packed_conv(g, c, nc, n);
   if (n->op != TY_OP_linear) return NULL;
   bool vec = x->rank == 1, packs = w->id < nc && c[w->id] && x->dtype == TY_f32;
   ty_dim row[2] = { ty_dim_const(g, 1), x->shape[x->rank - 1] };
@@ -155,16 +176,16 @@ ty_status ty_pass_pack(ty_graph *g) {
   for (ty_node *n = g->first, *next; n && !st; n = next) {
     next = n->next;
     ty_remap_node(&m, n);
-    if (n->op != TY_OP_linear && n->op != TY_OP_matmul) continue;
+    if (n->op != TY_OP_linear && n->op != TY_OP_matmul && n->op != TY_OP_conv) continue;
     ty_graph_at(g, n);
     ty_node *before = n->prev;
     ty_value *r = rewrite(g, c, nc, n);
     for (ty_node *k = before ? before->next : g->first; k != n; k = k->next) {
-      k->from = k->op == TY_OP_pack ? NULL : n->op == TY_OP_linear ? "linear" : n->from;
+      k->from = k->op == TY_OP_pack || k->op == TY_OP_conv_pack ? NULL : n->op == TY_OP_linear ? "linear" : n->from;
       k->origin = n->origin;
     }
     if (!r) {
-      if (n->op == TY_OP_linear) st = ty_note(g->ctx, TY_INTERNAL, "a linear could not be rewritten");
+      if (n->op != TY_OP_matmul) st = ty_note(g->ctx, TY_INTERNAL, "a linear or a convolution could not be rewritten");
       continue;
     }
     if (!ty_remap_set(&m, n->outs[0], r)) st = ty_pass_nomem(g);

@@ -80,6 +80,15 @@ static void print_sizes(const ty_program *p, ty_str *out, const rt_step *s) {
     ty_str_add(out, "%s%s", a->causal ? " causal" : "", a->mask < 0 ? "" : a->mask_is_bool ? " mask=bool" : " mask");
     break;
   case RT_PACK: print_list(p, out, "k,n", 2, (ty_pexpr[]){s->u.pack.k, s->u.pack.n}); break;
+  case RT_CONV:
+    ty_str_add(out, " kind=%d groups=%lld c=%lld o=%lld", (int)s->u.conv.kind, (long long)s->u.conv.s.groups, (long long)s->u.conv.s.c, (long long)s->u.conv.s.o);
+    print_list(p, out, "batch", 1, &s->u.conv.batch);
+    print_list(p, out, "in", 3, s->u.conv.in);
+    print_list(p, out, "out", 3, s->u.conv.out);
+    break;
+  case RT_CONV_PACK:
+    ty_str_add(out, " kind=%d groups=%lld c=%lld o=%lld", (int)s->u.conv_pack.kind, (long long)s->u.conv_pack.s.groups, (long long)s->u.conv_pack.s.c, (long long)s->u.conv_pack.s.o);
+    break;
   case RT_SCAN:
     print_list(p, out, "outer,len,inner", 3, (ty_pexpr[]){s->u.scan.outer, s->u.scan.len, s->u.scan.inner});
     ty_str_add(out, " %s %s", ty_dtypes[s->u.scan.dtype].name, s->u.scan.prod ? "prod" : "sum");
@@ -90,7 +99,7 @@ static void print_sizes(const ty_program *p, ty_str *out, const rt_step *s) {
 
 void ty_program_print(const ty_program *p, ty_str *out) {
   static const char *const kinds[] = {"input", "output", "arena", "state", "literal"};
-  static const char *const steps[] = {"loop", "gemm", "attn", "pack", "scan"};
+  static const char *const steps[] = {"loop", "gemm", "attn", "pack", "conv", "conv_pack", "scan"};
   for (int i = 0; i < p->sym.n; i++) ty_str_add(out, "symbol %d %s\n", i, p->sym.p[i]);
   for (int i = 0; i < p->buf.n; i++) {
     const rt_buf *b = &p->buf.p[i];

@@ -243,6 +243,26 @@ int ty_program_add_pack(ty_program *p, const ty_step_info *info, const ty_step_p
   return ref_add(p, k->src, false) && ref_add(p, k->dst, true) ? step_end(p, &s) : -1;
 }
 
+int ty_program_add_conv(ty_program *p, const ty_step_info *info, const ty_step_conv *c) {
+  rt_step s;
+  if (!step_begin(p, &s, info, RT_CONV) || !EXPRS(c->x_off, c->x_n, c->batch) || !all_ok(p, c->x_s, 3) || !all_ok(p, c->in, 3) || !all_ok(p, c->out, 3)) return -1;
+  if (!c->epilogue && (!EXPRS(c->y_off, c->y_n) || !all_ok(p, c->y_s, 3))) return -1;
+  if (c->x < 0 || c->w < 0 || (!c->epilogue && c->y < 0) || (c->epilogue && c->epilogue->whole_cols) || !ty_conv_can(c->kind, &c->s)) return bad_argument(p);
+  s.u.conv = *c;
+  s.u.conv.epilogue = NULL;
+  if (!ref_add(p, c->x, false) || !ref_add(p, c->w, false) || !ref_add(p, c->epilogue ? -1 : c->y, true)) return -1;
+  if (c->epilogue && !loop_copy(p, &s, c->epilogue)) return -1;
+  return step_end(p, &s);
+}
+
+int ty_program_add_conv_pack(ty_program *p, const ty_step_info *info, const ty_step_conv_pack *k) {
+  rt_step s;
+  if (!step_begin(p, &s, info, RT_CONV_PACK) || !EXPRS(k->off) || !all_ok(p, k->ld, 5)) return -1;
+  if (k->src < 0 || k->dst < 0 || !ty_conv_can(k->kind, &k->s)) return bad_argument(p);
+  s.u.conv_pack = *k;
+  return ref_add(p, k->src, false) && ref_add(p, k->dst, true) ? step_end(p, &s) : -1;
+}
+
 int ty_program_add_scan(ty_program *p, const ty_step_info *info, const ty_step_scan *c) {
   rt_step s;
   if (!step_begin(p, &s, info, RT_SCAN) || !EXPRS(c->outer, c->len, c->inner)) return -1;

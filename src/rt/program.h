@@ -4,6 +4,7 @@
 #ifndef TY_PROGRAM_H
 #define TY_PROGRAM_H
 #include "base/base.h"
+#include "kernel/kernel.h"
 #include "tuyere_abi.h"
 
 typedef struct ty_program ty_program;
@@ -58,6 +59,16 @@ typedef struct ty_step_attn {
   bool causal, empty_nan; double scale;         /* empty_nan: see kernel.h */
 } ty_step_attn;
 typedef struct ty_step_pack { ty_pbuf src; ty_pexpr off, ldk, ldn, k, n; ty_pbuf dst; } ty_step_pack; /* float32 */
+/* A convolution, channels last; y goes through the epilogue, or is written when there is none. See ty_conv of kernel.h. */
+typedef struct ty_step_conv {
+  ty_conv_kind kind; ty_conv_shape s; int64_t pad[3];
+  ty_pbuf x; ty_pexpr x_off, x_n, x_s[3];      /* elements */
+  ty_pbuf w;                                   /* packed for this kind and shape */
+  ty_pbuf y; ty_pexpr y_off, y_n, y_s[3];      /* y < 0 with an epilogue */
+  ty_pexpr batch, in[3], out[3];
+  const ty_step_loop *epilogue;                /* rows = batch * out0 * out1 * out2 in that order, cols = channels out; NULL: none */
+} ty_step_conv;
+typedef struct ty_step_conv_pack { ty_conv_kind kind; ty_conv_shape s; ty_pbuf src; ty_pexpr off, ld[5]; ty_pbuf dst; } ty_step_conv_pack; /* ld: as ldw of kernel.h */
 typedef struct ty_step_scan { ty_pbuf src, dst; ty_dtype dtype; bool prod; ty_pexpr outer, len, inner; } ty_step_scan; /* contiguous */
 
 /* Appends a step. `fold`: it belongs to the folded part (reads inputs that are parameters, literals and state only), which
@@ -69,6 +80,8 @@ int ty_program_add_loop(ty_program *, const ty_step_info *, const ty_step_loop *
 int ty_program_add_gemm(ty_program *, const ty_step_info *, const ty_step_gemm *);
 int ty_program_add_attn(ty_program *, const ty_step_info *, const ty_step_attn *);
 int ty_program_add_pack(ty_program *, const ty_step_info *, const ty_step_pack *);
+int ty_program_add_conv(ty_program *, const ty_step_info *, const ty_step_conv *);
+int ty_program_add_conv_pack(ty_program *, const ty_step_info *, const ty_step_conv_pack *);
 int ty_program_add_scan(ty_program *, const ty_step_info *, const ty_step_scan *);
 /* Which inputs are parameters (folded steps depend on them) and what may be freed after folding follow from the steps. */
 ty_status ty_program_finish(ty_program *, ty_ctx *);

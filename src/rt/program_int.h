@@ -26,11 +26,12 @@ typedef struct rt_buf {
   bool touched[RT_NPHASE];
 } rt_buf;
 
-typedef enum rt_kind { RT_LOOP, RT_GEMM, RT_ATTN, RT_PACK, RT_SCAN } rt_kind;
+typedef enum rt_kind { RT_LOOP, RT_GEMM, RT_ATTN, RT_PACK, RT_CONV, RT_CONV_PACK, RT_SCAN } rt_kind;
 
 /* The buffers a step touches are the refs [ref0, ref0 + nrefs) of the program, fixed operands first, then the loop's. */
 enum { GEMM_A, GEMM_B, GEMM_C, GEMM_EPI };
 enum { ATTN_Q, ATTN_K, ATTN_V, ATTN_O, ATTN_MASK, ATTN_BIAS };
+enum { CONV_X, CONV_W, CONV_Y, CONV_EPI };
 enum { COPY_SRC, COPY_DST };
 typedef struct rt_ref { ty_pbuf buf; bool write; } rt_ref; /* buf < 0: absent */
 
@@ -43,8 +44,8 @@ typedef struct rt_step {
   int group;                 /* fold: steps of one group are run again together */
   bool has_loop;
   _Atomic(ty_loop_fn) fn;    /* of the loop or the epilogue */
-  ty_step_loop loop;         /* LOOP, and the epilogue of a GEMM */
-  union { ty_step_gemm gemm; ty_step_attn attn; ty_step_pack pack; ty_step_scan scan; } u;
+  ty_step_loop loop;         /* LOOP, and the epilogue of a GEMM or a CONV */
+  union { ty_step_gemm gemm; ty_step_attn attn; ty_step_pack pack; ty_step_conv conv; ty_step_conv_pack conv_pack; ty_step_scan scan; } u;
   uint64_t calls;            /* these four: under prof_lock */
   double seconds, sum_flops, sum_bytes;
 } rt_step;
@@ -66,6 +67,8 @@ typedef struct rt_bound {
     ty_gemm64 gemm64;
     ty_attn attn;
     struct { int nr; int64_t k, n, ldk, ldn; } pack;
+    ty_conv conv;
+    struct { int64_t ld[5]; } conv_pack;
     struct { int64_t outer, len, inner; } scan;
   } u;
 } rt_bound;

@@ -82,6 +82,26 @@ static void do_pack(const ty_kernels *ks, const rt_bound *b, void *const *ptr, i
   if (p0 < p1) ty_pack_b_f32_range(ks, b->u.pack.nr, b->u.pack.k, b->u.pack.n, src, b->u.pack.ldk, b->u.pack.ldn, ptr[COPY_DST], p0, p1);
 }
 
+static void do_conv(const ty_kernels *ks, const rt_bound *b, void *const *ptr, ty_kargs *ka, void *scratch, int tid, int nt) {
+  ty_conv c = b->u.conv;
+  epilogue e = {0};
+  c.x = (const float *)ptr[CONV_X] + b->off[CONV_X];
+  c.b = ptr[CONV_W];
+  if (b->step->has_loop) {
+    e.ka = *ka;
+    e.ka.buf = ptr + CONV_EPI;
+    e.ka.scratch = (char *)scratch + b->loop_scratch_at;
+    e.fn = atomic_load_explicit(&b->step->fn, memory_order_acquire);
+    c.epi = do_epilogue, c.epi_ctx = &e;
+  } else c.y = (float *)ptr[CONV_Y] + b->off[CONV_Y];
+  ty_conv_f32(ks, &c, tid, nt, scratch);
+}
+
+static void do_conv_pack(const ty_kernels *ks, const rt_bound *b, void *const *ptr, int tid, int nt) {
+  const ty_step_conv_pack *k = &b->step->u.conv_pack;
+  ty_pack_conv_f32(ks, k->kind, &k->s, (const float *)ptr[COPY_SRC] + b->off[COPY_SRC], b->u.conv_pack.ld, ptr[COPY_DST], tid, nt);
+}
+
 void ty_rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault) {
   const rt_step *s = b->step;
   ty_kargs ka = {.par = b->par, .scratch = scratch, .fault = fault, .self = s->loop.self};
@@ -92,6 +112,8 @@ void ty_rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, vo
   case RT_GEMM: do_gemm(ks, b, all, ptr, &ka, scratch, tid, nt); break;
   case RT_ATTN: do_attn(ks, b, ptr, scratch, tid, nt); break;
   case RT_PACK: do_pack(ks, b, ptr, tid, nt); break;
+  case RT_CONV: do_conv(ks, b, ptr, &ka, scratch, tid, nt); break;
+  case RT_CONV_PACK: do_conv_pack(ks, b, ptr, tid, nt); break;
   case RT_SCAN: ty_rt_scan_do(&s->u.scan, b->u.scan.outer, b->u.scan.len, b->u.scan.inner, ptr[COPY_SRC], ptr[COPY_DST], tid, nt); break;
   }
 }

@@ -183,6 +183,49 @@ static void bind_pack(sizer *z) {
   b->u.pack.nr = z->p->panel, b->u.pack.k = ext[0], b->u.pack.n = ext[1], b->u.pack.ldk = stride[0], b->u.pack.ldn = stride[1];
 }
 
+static void bind_conv(sizer *z) {
+  rt_bound *b = z->b;
+  const ty_step_conv *c = &b->step->u.conv;
+  const ty_conv_shape *s = &c->s;
+  ty_conv *t = &b->u.conv;
+  *t = (ty_conv){.kind = c->kind, .s = *s, .batch = extent(z, c->batch, "batch"), .x_n = number(z, c->x_n, "a stride")};
+  for (int i = 0; i < 3; i++) {
+    t->in[i] = extent(z, c->in[i], "a size"), t->out[i] = extent(z, c->out[i], "a size");
+    t->x_s[i] = number(z, c->x_s[i], "a stride"), t->pad[i] = c->pad[i];
+  }
+  int64_t channels = s->groups * s->o, rows = volume(z, 4, (int64_t[]){t->batch, t->out[0], t->out[1], t->out[2]});
+  int64_t out = volume(z, 2, (int64_t[]){rows, channels}), in = volume(z, 5, (int64_t[]){t->batch, t->in[0], t->in[1], t->in[2], s->groups * s->c});
+  int64_t work = volume(z, 5, (int64_t[]){out, s->c, s->k[0], s->k[1], s->k[2]});
+  if (in && out) reach(z, CONV_X, 4, c->x_off, 5, (int64_t[]){t->batch, t->in[0], t->in[1], t->in[2], s->groups * s->c}, (int64_t[]){t->x_n, t->x_s[0], t->x_s[1], t->x_s[2], 1}, "the input");
+  int64_t floats = ty_packed_conv_floats(z->p->kernels, c->kind, s), have = z->bind->bytes[c->w] / 4;
+  if (out && floats > have) REFUSE(z, "%s: a packed weight of %lld floats, not %lld", b->step->name, (long long)have, (long long)floats);
+  if (!b->step->has_loop) {
+    t->y_n = number(z, c->y_n, "a stride");
+    for (int i = 0; i < 3; i++) t->y_s[i] = number(z, c->y_s[i], "a stride");
+    if (out) reach(z, CONV_Y, 4, c->y_off, 5, (int64_t[]){t->batch, t->out[0], t->out[1], t->out[2], channels}, (int64_t[]){t->y_n, t->y_s[0], t->y_s[1], t->y_s[2], 1}, "the result");
+  }
+  b->skip = out == 0;
+  b->rows = rows, b->cols = channels;
+  if (b->flops < 0) b->flops = 2.0 * (double)work;
+  if (z->st != TY_OK || b->skip) return;
+  b->scratch = b->loop_scratch_at = rt_up(ty_conv_f32_scratch(z->p->kernels, t), RT_ALIGN);
+  if (b->step->has_loop) b->scratch += loop_scratch(z, channels);
+}
+
+static void bind_conv_pack(sizer *z) {
+  rt_bound *b = z->b;
+  const ty_step_conv_pack *k = &b->step->u.conv_pack;
+  const ty_conv_shape *s = &k->s;
+  int64_t ext[5] = {s->groups * s->o, s->c, s->k[0], s->k[1], s->k[2]};
+  for (int i = 0; i < 5; i++) b->u.conv_pack.ld[i] = number(z, k->ld[i], "a stride");
+  b->skip = volume(z, 5, ext) == 0;
+  if (b->flops < 0) b->flops = 0;
+  if (b->skip) return;
+  reach(z, COPY_SRC, 4, k->off, 5, ext, b->u.conv_pack.ld, "the weight");
+  int64_t floats = ty_packed_conv_floats(z->p->kernels, k->kind, s), have = z->bind->bytes[k->dst] / 4;
+  if (floats > have) REFUSE(z, "%s: %lld packed floats in room for %lld", b->step->name, (long long)floats, (long long)have);
+}
+
 static void bind_scan(sizer *z) {
   rt_bound *b = z->b;
   const ty_step_scan *c = &b->step->u.scan;
@@ -197,7 +240,7 @@ static void bind_scan(sizer *z) {
 /* Guessed single-thread rates, for one purpose: how many threads a step is worth. A thread that joins must have `share`
  * seconds of work: test_program --bench shows two threads ahead from about 1 us of work in all, with the pool awake. */
 static int threads_worth(const rt_bound *b) {
-  static const double rate[] = {[RT_LOOP] = 16e9, [RT_GEMM] = 80e9, [RT_ATTN] = 40e9, [RT_PACK] = 16e9, [RT_SCAN] = 8e9};
+  static const double rate[] = {[RT_LOOP] = 16e9, [RT_GEMM] = 80e9, [RT_ATTN] = 40e9, [RT_PACK] = 16e9, [RT_CONV] = 60e9, [RT_CONV_PACK] = 16e9, [RT_SCAN] = 8e9};
   const double bytes_rate = 16e9, share = 0.5e-6;
   double t = b->flops / (b->step->kind == RT_GEMM && b->step->u.gemm.f64 ? 8e9 : rate[b->step->kind]), tb = b->bytes / bytes_rate;
   double n = (t > tb ? t : tb) / share;
@@ -215,6 +258,8 @@ ty_status ty_rt_bound_make(ty_program *p, ty_ctx *ctx, const rt_values *vals, rt
   case RT_GEMM: bind_gemm(&z); break;
   case RT_ATTN: bind_attn(&z); break;
   case RT_PACK: bind_pack(&z); break;
+  case RT_CONV: bind_conv(&z); break;
+  case RT_CONV_PACK: bind_conv_pack(&z); break;
   case RT_SCAN: bind_scan(&z); break;
   }
   if (z.st == TY_OK && s->has_loop) loop_pars(&z, &bind->mem);

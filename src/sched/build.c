@@ -200,7 +200,7 @@ static ty_lv compute(ty_b *b, ty_node *n, const ty_dim *idx) {
     note_fused(b, n);
     return lv;
   }
-  if (n->op == TY_OP_gemm || n->op == TY_OP_matmul) {
+  if (ty_sc_is_product(n)) {
     note_fused(b, n);
     return (ty_lv){ add(b, node0(TY_L_ACC, TY_f32)), -1 };
   }
@@ -274,8 +274,8 @@ static void store(ty_b *b) {
   ty_dim idx[TY_MAX_RANK], st[TY_MAX_RANK];
   for (int i = 0; i < root->rank; i++) idx[i] = b->gr->idx[i];
   if (b->gr->into) idx[b->gr->into_dim] = ty_dim_add(b->g, idx[b->gr->into_dim], b->gr->into_off);
-  ty_sc_own_layout(b->s, dst, st);
-  ty_dim addr = ty_dim_const(b->g, 0);
+  ty_dim addr;
+  dst = ty_sc_own_layout(b->s, dst, &addr, st);
   for (int i = 0; i < root->rank; i++) addr = ty_dim_add(b->g, addr, ty_dim_mul(b->g, idx[i], st[i]));
   ty_lnode n = node0(TY_L_STORE, compute_type(root->dtype));
   n.mem = root->dtype;

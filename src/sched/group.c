@@ -171,7 +171,7 @@ static bool inline_at(ty_sc *s, ty_node *n, int gi, const ty_dim *idx) {
   ty_group *g = s->groups.p[gi];
   if (g->fold != ty_sc_info(s, n->outs[0])->fold || g->members > 150) return false;
   if (n->op == TY_OP_reduce) return join_reduce(s, g, n, idx);
-  if (n->op == TY_OP_gemm || n->op == TY_OP_matmul) return join_gemm(s, g, n, idx);
+  if (ty_sc_is_product(n)) return join_gemm(s, g, n, idx);
   if (ty_op_is_prim(n->op) || n->op == TY_OP_cast || n->op == TY_OP_index) return join_elementwise(s, g, n, idx);
   return false;
 }
@@ -205,7 +205,7 @@ static void visit(ty_sc *s, ty_node *n) {
     i->group = i->reqs.p[0].group;
     i->idx = i->reqs.p[0].idx;
     s->groups.p[i->group]->members++;
-    if (n->op == TY_OP_gemm || n->op == TY_OP_matmul) opaque(s, n);
+    if (ty_sc_is_product(n)) opaque(s, n);
     else push(s, n, i->group, i->idx);
     return;
   }
@@ -218,20 +218,32 @@ static void visit(ty_sc *s, ty_node *n) {
     int64_t dim = 0;
     ty_dim_is_const(s->g, n->args[1].i, &dim);
     for (int k = 0; k < n->args[0].n; k++) {
-      ty_value *x = n->args[0].values[k];
+      ty_value *x = n->args[0].values[k], *z = x;
+      ty_dim at = off;
+      off = ty_dim_add(s->g, off, x->shape[dim]);
+      while (ty_sc_is_view(z->def)) z = z->def->args[0].value;
+      if (i->alias || (ty_sc_info(s, z)->joined == n && ty_sc_info(s, z)->joined_at == k)) {
+        need_memory(s, x, !i->fold);
+        continue;
+      }
       ty_group *g = new_group(s, x, n, i->fold);
       if (!g) return;
-      g->into = v; g->into_dim = (int)dim; g->into_off = off;
-      off = ty_dim_add(s->g, off, x->shape[dim]);
+      g->into = v; g->into_dim = (int)dim; g->into_off = at;
       need_at(s, x, s->groups.n - 1, g->idx);
     }
     return;
   }
-  if (n->op == TY_OP_gemm || n->op == TY_OP_matmul || n->op == TY_OP_attention || n->op == TY_OP_pack || n->op == TY_OP_scan) { opaque(s, n); return; }
+  bool product = ty_sc_is_product(n);
+  if ((product && !i->store) || n->op == TY_OP_attention || n->op == TY_OP_pack || n->op == TY_OP_conv_pack || n->op == TY_OP_scan) { opaque(s, n); return; }
   ty_group *g = new_group(s, v, n, i->fold);
   if (!g) return;
   i->group = s->groups.n - 1;
   i->idx = g->idx;
+  if (product) { /* an epilogue puts it in its place */
+    join_gemm(s, g, n, g->idx);
+    opaque(s, n);
+    return;
+  }
   if (n->op == TY_OP_reduce) join_reduce(s, g, n, g->idx);
   push(s, n, i->group, g->idx);
 }

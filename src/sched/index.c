@@ -74,49 +74,57 @@ void ty_sc_view_map(ty_sc *s, const ty_node *n, const ty_dim *oi, ty_dim *ii) {
   }
 }
 
-void ty_sc_own_layout(ty_sc *s, const ty_value *v, ty_dim *strides) {
+ty_value *ty_sc_own_layout(ty_sc *s, ty_value *v, ty_dim *off, ty_dim *strides) {
   ty_graph *g = s->g;
-  if (v->strides) { for (int i = 0; i < v->rank; i++) strides[i] = v->strides[i]; return; }
+  const ty_vinfo *i = ty_sc_info(s, v);
+  *off = i->store ? i->store_off : ty_dim_const(g, 0);
+  if (i->store || v->strides) {
+    for (int d = 0; d < v->rank; d++) strides[d] = i->store ? i->store_stride[d] : v->strides[d];
+    return i->store ? i->store : v;
+  }
   if (v->def && v->def->op == TY_OP_attention) { /* [B, H, S, D] lies as [B, S, H, D]: what follows merges H and D */
     strides[3] = ty_dim_const(g, 1);
     strides[1] = v->shape[3];
     strides[2] = ty_dim_mul(g, v->shape[1], v->shape[3]);
     strides[0] = ty_dim_mul(g, strides[2], v->shape[2]);
-    return;
+    return v;
   }
   ty_sc_contiguous(g, v->rank, v->shape, strides);
+  return v;
 }
 
 ty_dim ty_sc_address(ty_sc *s, ty_value *v, const ty_dim *idx, ty_value **base) {
-  ty_dim a[TY_MAX_RANK], b[TY_MAX_RANK], st[TY_MAX_RANK];
+  ty_dim a[TY_MAX_RANK], b[TY_MAX_RANK], st[TY_MAX_RANK], f;
   for (int i = 0; i < v->rank; i++) a[i] = idx[i];
   while (ty_sc_is_view(v->def)) {
     ty_sc_view_map(s, v->def, a, b);
     v = v->def->args[0].value;
     for (int i = 0; i < v->rank; i++) a[i] = b[i];
   }
-  ty_sc_own_layout(s, v, st);
-  ty_dim f = ty_dim_const(s->g, 0);
+  *base = ty_sc_own_layout(s, v, &f, st);
   for (int i = 0; i < v->rank; i++) f = ty_dim_add(s->g, f, ty_dim_mul(s->g, a[i], st[i]));
-  *base = v;
   return f;
+}
+
+bool ty_sc_affine(ty_sc *s, const ty_value *v, const ty_dim *idx, ty_dim addr, ty_dim *off, ty_dim *strides) {
+  ty_graph *g = s->g;
+  for (int i = 0; i < v->rank; i++) {
+    strides[i] = ty_dim_const(g, 0);
+    if (ty_dim_is(g, v->shape[i], 1)) continue;
+    ty_dim coef, r;
+    if (!ty_dim_linear(g, addr, idx[i], &coef, &r)) return false;
+    for (int j = 0; j < v->rank; j++)
+      if (!ty_dim_is(g, v->shape[j], 1) && ty_dim_depends(g, coef, idx[j])) return false;
+    strides[i] = coef;
+    addr = r;
+  }
+  *off = addr;
+  return true;
 }
 
 bool ty_sc_layout(ty_sc *s, ty_value *v, ty_value **base, ty_dim *off, ty_dim *strides) {
   ty_graph *g = s->g;
   ty_dim idx[TY_MAX_RANK];
   for (int i = 0; i < v->rank; i++) idx[i] = ty_dim_is(g, v->shape[i], 1) ? ty_dim_const(g, 0) : ty_dim_loopvar(g, "l", v->shape[i]);
-  ty_dim rest = ty_sc_address(s, v, idx, base);
-  for (int i = 0; i < v->rank; i++) {
-    strides[i] = ty_dim_const(g, 0);
-    if (ty_dim_is(g, v->shape[i], 1)) continue;
-    ty_dim coef, r;
-    if (!ty_dim_linear(g, rest, idx[i], &coef, &r)) return false;
-    for (int j = 0; j < v->rank; j++)
-      if (!ty_dim_is(g, v->shape[j], 1) && ty_dim_depends(g, coef, idx[j])) return false;
-    strides[i] = coef;
-    rest = r;
-  }
-  *off = rest;
-  return true;
+  return ty_sc_affine(s, v, idx, ty_sc_address(s, v, idx, base), off, strides);
 }

@@ -138,6 +138,7 @@ static void fix(ty_sc *s, ty_arg *a, ty_node *n, bool rows, bool unit) {
   ty_value *v = a->value, *base;
   ty_dim off, st[TY_MAX_RANK], m, ld;
   bool ok = ty_sc_layout(s, v, &base, &off, st);
+  for (int i = 0; i < v->rank && ok; i++) ok = ty_dim_get(s->g, st[i])->lo >= 0; /* flipped */
   if (ok && unit) ok = last_unit(s, v, st);
   if (ok && rows) ok = ty_sc_collapse_rows(s, v->rank, v->shape, st, &m, &ld);
   if (!ok) a->value = copy_before(s, v, n);
@@ -168,7 +169,7 @@ static void legal_matmul(ty_sc *s, ty_node *n) {
         full[k][i] = j < 0 || ty_dim_is(s->g, v->shape[j], 1) ? ty_dim_const(s->g, 0) : st[k][j];
       }
     }
-    ty_sc_own_layout(s, o, full[2]);
+    ty_sc_own_layout(s, o, &off, full[2]);
     if (ty_sc_batch2(s, nb, o->shape, 3, (const ty_dim *const[]){ full[0], full[1], full[2] }, batch, b2)) return;
     for (int k = 0; k < 2; k++) { /* write both out at the output's batch shape */
       ty_value *v = n->args[k].value;
@@ -190,7 +191,7 @@ static void legal_matmul(ty_sc *s, ty_node *n) {
 static void legal_output(ty_sc *s, int i) {
   ty_value *o = s->g->outputs.p[i], *v = o;
   while (v->def && v->def->op == TY_OP_reshape) v = v->def->args[0].value;
-  bool own = v->def && !ty_sc_is_view(v->def) && v->def->op != TY_OP_attention && !ty_sc_info(s, v)->fold && ty_sc_info(s, v)->output < 0;
+  bool own = v->def && !ty_sc_is_view(v->def) && v->def->op != TY_OP_attention && !ty_sc_info(s, v)->fold && !ty_sc_info(s, v)->store && ty_sc_info(s, v)->output < 0;
   if (!own) v = s->g->outputs.p[i] = copy_before(s, o, NULL);
   ty_sc_info(s, v)->output = i;
   ty_sc_info(s, v)->trivial = false;
@@ -201,7 +202,8 @@ ty_status ty_sc_legalize(ty_sc *s) {
   for (ty_node *n = s->g->first; n; n = n->next) switch (n->op) {
     case TY_OP_gemm: fix(s, &n->args[0], n, true, true); break;
     case TY_OP_matmul: legal_matmul(s, n); break;
-    case TY_OP_pack: fix(s, &n->args[0], n, false, false); break;
+    case TY_OP_conv_packed: fix(s, &n->args[0], n, false, true); break;
+    case TY_OP_pack: case TY_OP_conv_pack: fix(s, &n->args[0], n, false, false); break;
     case TY_OP_scan: contiguous(s, &n->args[0], n); break;
     case TY_OP_index: fix(s, &n->args[0], n, false, false); break;
     case TY_OP_attention:

@@ -1,4 +1,4 @@
-/* sched.c: the scheduler's own list: facts, legal layouts, groups, steps. */
+/* sched.c: the scheduler's own list: facts, homes, legal layouts, groups, steps. */
 #include "sched/sched_int.h"
 
 void ty_sched_destroy(ty_sched *o) {
@@ -20,6 +20,7 @@ ty_status ty_schedule(ty_ctx *ctx, ty_graph *g, int panel, ty_sched **out) {
   if (!st && panel) ty_program_set_panel(s.prog, panel);
   for (int i = 0; i < ty_dim_nsyms(g) && !st && ty_dim_sym(g, i)->extent < 0; i++) ty_program_symbol(s.prog, ty_dim_sym(g, i)->name);
   if (!st) st = ty_sc_facts(&s);
+  if (!st) st = ty_sc_homes(&s);
   if (!st) st = ty_sc_legalize(&s);
   if (!st) st = ty_sc_group(&s);
   if (!st) st = ty_sc_steps(&s);

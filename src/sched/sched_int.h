@@ -19,6 +19,10 @@ typedef struct ty_vinfo {
   int group;        /* the group that computes it: as root or inlined; -1 */
   ty_dim *idx;      /* inlined: the index map it is evaluated at */
   bool placed; ty_place place;
+  ty_value *store;  /* lies in this value's memory, NULL: its own; where in it, in elements, per index */
+  ty_dim store_off, *store_stride;
+  ty_node *joined; int joined_at; /* the cat it was put in place for, as which operand */
+  bool alias;       /* a cat whose operands lie side by side already */
   int output;       /* graph output whose memory it is computed into, -1 */
   bool run_reads;   /* a fold value that the run part reads: state, not fold arena */
 } ty_vinfo;
@@ -52,6 +56,9 @@ typedef struct ty_sc {
 
 static inline ty_vinfo *ty_sc_info(ty_sc *s, const ty_value *v) { return &s->info[v->id]; }
 
+/* A kernel that hands on its result a tile at a time. */
+static inline bool ty_sc_is_product(const ty_node *n) { return n->op == TY_OP_gemm || n->op == TY_OP_matmul || n->op == TY_OP_conv_packed; }
+
 /* index.c: views as index maps */
 bool ty_sc_is_view(const ty_node *);
 void ty_sc_view_map(ty_sc *, const ty_node *view, const ty_dim *out_idx, ty_dim *in_idx);
@@ -62,7 +69,10 @@ ty_dim ty_sc_flat(ty_graph *, int rank, const ty_dim *shape, const ty_dim *idx);
 /* Layout (strides and offset, in elements of the base's memory) that a value has through its chain of views, from the layout
  * its base will have. False when some dim is not affine. *base is the value in memory. */
 bool ty_sc_layout(ty_sc *, ty_value *, ty_value **base, ty_dim *off, ty_dim *strides);
-void ty_sc_own_layout(ty_sc *, const ty_value *base, ty_dim *strides); /* the layout a base is materialised in */
+/* The layout a base is materialised in, and the value whose memory it is: itself, or the cat that it is a part of. */
+ty_value *ty_sc_own_layout(ty_sc *, ty_value *base, ty_dim *off, ty_dim *strides);
+/* addr as off + sum of idx[i] * strides[i]; false when it is not that. */
+bool ty_sc_affine(ty_sc *, const ty_value *, const ty_dim *idx, ty_dim addr, ty_dim *off, ty_dim *strides);
 ty_dim ty_sc_address(ty_sc *, ty_value *, const ty_dim *idx, ty_value **base); /* any index map, affine or not */
 
 /* legal.c: facts (fold, trivial), copies where a kernel needs another layout */
@@ -71,6 +81,9 @@ ty_status ty_sc_legalize(ty_sc *);
 bool ty_sc_collapse_rows(ty_sc *, int rank, const ty_dim *shape, const ty_dim *strides, ty_dim *rows, ty_dim *ld); /* dims [0, rank-1) as one */
 /* Batch dims [0, rank-2) of shape as at most two with strides; false when they need more. */
 bool ty_sc_batch2(ty_sc *, int nb, const ty_dim *shape, int noperands, const ty_dim *const *strides, ty_dim batch[2], ty_dim (*bstrides)[2]);
+
+/* home.c: operands of a cat are computed into its memory */
+ty_status ty_sc_homes(ty_sc *);
 
 /* group.c */
 ty_status ty_sc_group(ty_sc *);
@@ -92,4 +105,10 @@ void ty_built_free(ty_built *);
 ty_status ty_sc_steps(ty_sc *);
 ty_pexpr ty_sc_expr(ty_sc *, ty_dim);
 ty_place *ty_sc_place(ty_sc *, ty_value *base); /* gives it memory at first need */
+ty_step_info ty_sc_step_info(ty_sc *, const ty_node *, const char *head, const char *fused, const ty_value *shape, const char *kernel, ty_dim flops, bool fold);
+void ty_sc_record(ty_sc *, const ty_node *, const ty_step_info *, const char *fused, const char *declined, int loop);
+
+/* conv.c: a convolution that stores its result, or with the epilogue of a group; its weight */
+ty_status ty_sc_emit_conv(ty_sc *, ty_node *, const ty_group *, const char *fused, const ty_step_loop *, int loop);
+ty_status ty_sc_emit_conv_pack(ty_sc *, ty_node *);
 #endif

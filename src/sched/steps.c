@@ -73,7 +73,7 @@ static void short_name(const char *fused, ty_str *t) {
   if (n >= 7) ty_str_add(t, "+...");
 }
 
-static ty_step_info info_of(ty_sc *s, const ty_node *n, const char *head, const char *fused, const ty_value *shape, const char *kernel, ty_dim flops, bool fold) {
+ty_step_info ty_sc_step_info(ty_sc *s, const ty_node *n, const char *head, const char *fused, const ty_value *shape, const char *kernel, ty_dim flops, bool fold) {
   ty_str t = { 0 };
   if (s->g->eager && n->from) ty_str_add(&t, "aten::%s", n->from); /* as PyTorch's profiler names it */
   else {
@@ -89,7 +89,7 @@ static ty_step_info info_of(ty_sc *s, const ty_node *n, const char *head, const 
   return i;
 }
 
-static void record(ty_sc *s, const ty_node *n, const ty_step_info *i, const char *fused, const char *declined, int loop) {
+void ty_sc_record(ty_sc *s, const ty_node *n, const ty_step_info *i, const char *fused, const char *declined, int loop) {
   ty_sched_step st = { i->name, i->kernel, ty_arena_strdup(&s->out->arena, fused), declined, i->fold, loop, n->origin };
   if (!st.fused || !TY_PUSH(&s->out->steps, st)) s->failed = true;
 }
@@ -147,7 +147,8 @@ static bool fill_gemm(ty_sc *s, ty_node *n, ty_step_gemm *g, ty_dim *flops) {
   g->b_off = ex(s, off);
   g->ldk = ex(s, sb[b->rank - 2]);
   g->ldn = ex(s, sb[b->rank - 1]);
-  ty_sc_own_layout(s, o, so);
+  ty_dim so_off;
+  ty_sc_own_layout(s, o, &so_off, so); /* a product that lies in a part of another value goes through an epilogue */
   for (int i = 0; i < nb; i++) {
     int ja = i - (nb - (a->rank - 2)), jb = i - (nb - (b->rank - 2));
     full[0][i] = ja < 0 || ty_dim_is(s->g, a->shape[ja], 1) ? ty_dim_const(s->g, 0) : st[ja];
@@ -181,24 +182,25 @@ static ty_status emit_group(ty_sc *s, int gi) {
   if (li < 0) { ty_built_free(&b); return ty_fail(s->ctx, TY_NOMEM, "no memory for the schedule"); }
   ty_loop *l = s->out->loops.p[li].loop;
   ty_step_loop sl = loop_step(s, &b, l);
-  if (gr->anchor) {
+  if (gr->anchor && gr->anchor->op == TY_OP_conv_packed) st = ty_sc_emit_conv(s, gr->anchor, gr, fused, &sl, li);
+  else if (gr->anchor) {
     ty_step_gemm g;
     ty_dim flops = -1;
     if (!fill_gemm(s, gr->anchor, &g, &flops)) { ty_built_free(&b); return ty_fail(s->ctx, TY_INTERNAL, "a product's operands are not affine"); }
     g.epilogue = &sl;
-    ty_step_info i = info_of(s, gr->at, "", fused, gr->root, gemm_kernel(s, &g), flops, gr->fold);
+    ty_step_info i = ty_sc_step_info(s, gr->at, "", fused, gr->root, gemm_kernel(s, &g), flops, gr->fold);
     ty_program_add_gemm(s->prog, &i, &g);
-    record(s, gr->at, &i, fused, gr->declined, li);
+    ty_sc_record(s, gr->at, &i, fused, gr->declined, li);
   } else {
     char hex[33];
     ty_hash_hex(l->hash, hex);
     const char *kn = ty_arena_printf(&s->out->arena, "loop_%.8s", hex);
-    ty_step_info i = info_of(s, gr->at, *fused ? "" : "copy", fused, gr->root, kn ? kn : "", -1, gr->fold);
+    ty_step_info i = ty_sc_step_info(s, gr->at, *fused ? "" : "copy", fused, gr->root, kn ? kn : "", -1, gr->fold);
     ty_program_add_loop(s->prog, &i, &sl);
-    record(s, gr->at, &i, *fused ? fused : "copy", gr->declined, li);
+    ty_sc_record(s, gr->at, &i, *fused ? fused : "copy", gr->declined, li);
   }
   ty_built_free(&b);
-  return TY_OK;
+  return st;
 }
 
 static ty_status emit_gemm(ty_sc *s, ty_node *n) {
@@ -207,9 +209,9 @@ static ty_status emit_gemm(ty_sc *s, ty_node *n) {
   if (!fill_gemm(s, n, &g, &flops)) return ty_fail(s->ctx, TY_INTERNAL, "operands of %%%d are not affine", n->outs[0]->id);
   g.c = ty_sc_place(s, n->outs[0])->buf;
   bool fold = ty_sc_info(s, n->outs[0])->fold;
-  ty_step_info i = info_of(s, n, "gemm", "", n->outs[0], gemm_kernel(s, &g), flops, fold);
+  ty_step_info i = ty_sc_step_info(s, n, "gemm", "", n->outs[0], gemm_kernel(s, &g), flops, fold);
   ty_program_add_gemm(s->prog, &i, &g);
-  record(s, n, &i, strrchr(ty_op_get(n->op)->name, '.') + 1, "its result is needed in memory as it is", -1);
+  ty_sc_record(s, n, &i, strrchr(ty_op_get(n->op)->name, '.') + 1, "its result is needed in memory as it is", -1);
   return TY_OK;
 }
 
@@ -246,9 +248,9 @@ static ty_status emit_attention(ty_sc *s, ty_node *n) {
   if (n->args[4].kind == TY_ARG_VALUE && !strides4(s, n->args[4].value, o, &a.bias, &a.bias_off, a.bias_stride))
     return ty_fail(s->ctx, TY_INTERNAL, "attention bias is not affine");
   ty_dim bh = ty_dim_mul(s->g, q->shape[0], q->shape[1]), dd = ty_dim_add(s->g, q->shape[3], v->shape[3]);
-  ty_step_info i = info_of(s, n, "attention", "", o, "attn_f32", gemm_flops(s, bh, q->shape[2], k->shape[2], dd), ty_sc_info(s, o)->fold);
+  ty_step_info i = ty_sc_step_info(s, n, "attention", "", o, "attn_f32", gemm_flops(s, bh, q->shape[2], k->shape[2], dd), ty_sc_info(s, o)->fold);
   ty_program_add_attn(s->prog, &i, &a);
-  record(s, n, &i, "attention", "", -1);
+  ty_sc_record(s, n, &i, "attention", "", -1);
   return TY_OK;
 }
 
@@ -263,9 +265,9 @@ static ty_status emit_pack(ty_sc *s, ty_node *n) {
   i->placed = true;
   i->place.buf = p.dst = ty_program_buffer(s->prog, i->fold ? TY_PB_STATE : TY_PB_ARENA, -1, TY_f32,
                                            lit(s, ty_packed_b_floats(ty_program_panel(s->prog), K, N) * (int64_t)sizeof(float)), o->name);
-  ty_step_info inf = info_of(s, n, "pack", "", w, "pack_b_f32", -1, i->fold);
+  ty_step_info inf = ty_sc_step_info(s, n, "pack", "", w, "pack_b_f32", -1, i->fold);
   ty_program_add_pack(s->prog, &inf, &p);
-  record(s, n, &inf, "pack", "", -1);
+  ty_sc_record(s, n, &inf, "pack", "", -1);
   return TY_OK;
 }
 
@@ -278,9 +280,9 @@ static ty_status emit_scan(ty_sc *s, ty_node *n) {
   ty_step_scan c = { .src = ty_sc_place(s, base)->buf, .dst = ty_sc_place(s, o)->buf, .dtype = x->dtype, .prod = !strcmp(n->args[1].str, "prod"),
                      .outer = ex(s, ty_dim_product(s->g, (int)d, x->shape)), .len = x->rank ? ex(s, x->shape[d]) : lit(s, 1),
                      .inner = x->rank ? ex(s, ty_dim_product(s->g, x->rank - (int)d - 1, x->shape + d + 1)) : lit(s, 1) };
-  ty_step_info i = info_of(s, n, "scan", "", o, "scan", -1, ty_sc_info(s, o)->fold);
+  ty_step_info i = ty_sc_step_info(s, n, "scan", "", o, "scan", -1, ty_sc_info(s, o)->fold);
   ty_program_add_scan(s->prog, &i, &c);
-  record(s, n, &i, "scan", "", -1);
+  ty_sc_record(s, n, &i, "scan", "", -1);
   return TY_OK;
 }
 
@@ -298,6 +300,8 @@ ty_status ty_sc_steps(ty_sc *s) {
     if (!v || !v->external || v->group >= 0) continue;
     switch (n->op) {
     case TY_OP_gemm: case TY_OP_matmul: st = emit_gemm(s, n); break;
+    case TY_OP_conv_packed: st = ty_sc_emit_conv(s, n, NULL, "", NULL, -1); break;
+    case TY_OP_conv_pack: st = ty_sc_emit_conv_pack(s, n); break;
     case TY_OP_attention: st = emit_attention(s, n); break;
     case TY_OP_pack: st = emit_pack(s, n); break;
     case TY_OP_scan: st = emit_scan(s, n); break;

@@ -12,6 +12,7 @@ import operator
 import pytest
 import torch
 from torch import fx
+from torch._dynamo.utils import same
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import make_tensor
 from torch.testing._internal.common_methods_invocations import op_db
@@ -129,6 +130,18 @@ def samples(info, dtype, full):
                 left = left and left - 1
 
 
+def by_the_rule(info, sample, ours, expected):
+    """PyTorch's rule for whole models, at 1e-4, against float64: long sums of products of numbers up to 9, whose results are
+    small beside their terms in places, differ from eager's in another way than element by element."""
+
+    def wide(tree):
+        return pytree.tree_map_only(torch.Tensor, lambda t: t.double() if t.dtype == torch.float32 else t, tree)
+
+    truth = info.op(*wide((sample.input, *sample.args)), **wide(sample.kwargs))
+    assert (ours.dtype, ours.shape, ours.stride()) == (expected.dtype, expected.shape, expected.stride())
+    assert same(expected, ours, fp64_ref=truth, tol=1e-4)
+
+
 def tolerances(dtype):
     """assert_close's own; a little more for float32, where reductions and products are summed in another order."""
     return {"rtol": 1e-5, "atol": 2e-5} if dtype == torch.float32 else {}
@@ -149,8 +162,9 @@ def computed(tree):
     return pytree.tree_map_only(torch.Tensor, lambda t: ~t if t.dtype == torch.bool else t * 3 - 1, tree)
 
 
-def compile_and_compare(op, chosen, dtype, record_property):
+def compile_and_compare(info, chosen, dtype, record_property):
     """Compiles all samples as one function, compares, and notes where the operators ran."""
+    op = info.op
     inputs = [(sample.input, sample.args, sample.kwargs) for sample, _ in chosen]
     only_views = is_view(op, *clone(inputs[0]))
     if only_views:
@@ -168,6 +182,9 @@ def compile_and_compare(op, chosen, dtype, record_property):
     record_property("in_pytorch", sorted(reasons))
     for index, (ours, (sample, expected)) in enumerate(zip(results, chosen)):
         try:
+            if dtype == torch.float32 and info.name.startswith("nn.functional.conv"):
+                by_the_rule(info, sample, ours, expected)
+                continue
             assert_same(ours, expected, **(tolerances(dtype) if dtype.is_floating_point else {}))
         except AssertionError as error:
             raise AssertionError(f"sample {index}: {sample.summary()}\n{error}") from None
@@ -193,7 +210,7 @@ def test_operator(family, dtype, request, record_property):
         for info in found:
             chosen = list(samples(info, dtype, request.config.getoption("--full")))
             if chosen:
-                compile_and_compare(info.op, chosen, dtype, record_property)
+                compile_and_compare(info, chosen, dtype, record_property)
 
 
 # ---- Every overload by itself
@@ -276,14 +293,7 @@ BY_HAND = {
     **{f"aten.avg_pool{n}d.default": lambda n=n: [_f(2, 3, *[9] * n), [3], [2], [1], True, False] for n in (1, 2, 3)},
     **{f"aten.adaptive_{kind}_pool{n}d.default": lambda n=n: [_f(2, 3, *[9] * n), [4] * n] for n in (1, 2, 3) for kind in ("avg", "max")},
     **{f"aten._adaptive_avg_pool{n}d.default": lambda n=n: [_f(2, 3, *[9] * n), [4] * n] for n in (2, 3)},
-    # Convolutions run natively where the windows do not overlap.
-    "aten.conv1d.default": lambda: [_f(1, 3, 8), _f(4, 3, 2), None, [2]],
-    "aten.conv2d.default": lambda: [_f(1, 3, 8, 8), _f(4, 3, 2, 2), None, [2, 2]],
-    "aten.conv3d.default": lambda: [_f(1, 3, 4, 4, 4), _f(4, 3, 2, 2, 2), None, [2, 2, 2]],
-    "aten.conv1d.padding": lambda: [_f(1, 3, 8), _f(4, 3, 2), None, [2], "valid"],
-    "aten.conv2d.padding": lambda: [_f(1, 3, 8, 8), _f(4, 3, 2, 2), None, [2, 2], "valid"],
-    "aten.conv3d.padding": lambda: [_f(1, 3, 4, 4, 4), _f(4, 3, 2, 2, 2), None, [2, 2, 2], "valid"],
-    "aten.convolution.default": lambda: [_f(1, 3, 8, 8), _f(4, 3, 2, 2), None, [2, 2], [0, 0], [1, 1], False, [0, 0], 1],
+    "aten.convolution.default": lambda: [_f(1, 4, 8, 8), _f(6, 2, 3, 3), _f(6), [2, 2], [1, 1], [1, 1], False, [0, 0], 2],
 }
 
 
