@@ -61,7 +61,8 @@ ty_status ty_pass_scale(ty_graph *g) {
     for (int k = 0; k < 2; k++) {
       ty_value *x = n->args[k].value, *y = n->args[1 - k].value;
       if (x->id >= nc || y->id >= nc || !at[x->id].conv || uses[x->id] != 1 || !c[y->id] || !per_channel(g, y, o) || !ty_same_shape(x, o)) continue;
-      if (extend(g, n, k, &at[x->id], y, &at[o->id])) at[x->id].goes_on = true;
+      chain longer;
+      if (extend(g, n, k, &at[x->id], y, &longer)) at[x->id].goes_on = true, at[o->id] = longer;
       break;
     }
   }
