@@ -29,6 +29,13 @@ static bool number(cursor *c, int64_t *v) {
   return errno == 0;
 }
 
+/* Paths as guards have them, and as the tree of arguments has: args.0 is args_0 there, and kwargs.x is x. */
+static bool same_leaf(const char *path, const char *leaf) {
+  const char *dot = strchr(path, '.');
+  size_t n = dot ? (size_t)(dot - path) : 0;
+  return (dot && !strcmp(dot + 1, leaf)) || (dot && !strncmp(path, leaf, n) && leaf[n] == '_' && !strcmp(dot + 1, leaf + n + 1));
+}
+
 /* L['x']['k'][0].size()[1]: the leaf "x.k.0", its size 1. */
 static bool size(cursor *c, ty_dim *out) {
   char path[300] = "";
@@ -50,12 +57,13 @@ static bool size(cursor *c, ty_dim *out) {
   } while (eat(c, "["));
   if (!eat(c, ".size()[") || !number(c, &index) || !eat(c, "]")) return false;
   path[n] = 0;
-  for (int i = 0; i < c->im->ninputs; i++) {
-    const ar_input *in = &c->im->inputs[i];
-    if (in->kind != TY_IMPORTED_USER || !in->v || strcmp(in->fqn, path) || index >= in->v->rank) continue;
-    *out = in->v->shape[index];
-    return true;
-  }
+  for (int pass = 0; pass < 2; pass++) /* the very name first */
+    for (int i = 0; i < c->im->ninputs; i++) {
+      const ar_input *in = &c->im->inputs[i];
+      if (in->kind != TY_IMPORTED_USER || !in->v || !(pass ? same_leaf(path, in->fqn) : !strcmp(path, in->fqn)) || index >= in->v->rank) continue;
+      *out = in->v->shape[index];
+      return true;
+    }
   return false;
 }
 

@@ -44,7 +44,7 @@ def text_of(shape) -> str:
 def _leaf(words, folder):
     if words[0] == "None":
         return None
-    if words[0] in ("int", "float", "bool", "str"):
+    if len(words) == 2 or words[0] == "str":
         return {"int": int, "float": float, "bool": lambda x: x == "True", "str": str}[words[0]](words[1])
     shape = [] if words[1] == "-" else [int(n) for n in words[1].split("x")]
     dtype = getattr(torch, words[0])
