@@ -1,6 +1,7 @@
 """What the C library says of itself: operators, CPU, cache, threads; and which PyTorch decompositions follow from it."""
 
 import functools
+from collections.abc import Mapping
 
 import torch
 
@@ -40,38 +41,53 @@ def op_name(target) -> str:
     return str(target)
 
 
-@functools.cache
-def decompositions() -> dict:
+class _Decompositions(Mapping):
     """What to take apart while tracing: every operator that the table lacks and that PyTorch can express by others.
 
-    Operators of the table stay whole.
+    Operators of the table stay whole. Looked up one by one: listing all that PyTorch has takes longer than tracing a model.
     """
-    from torch._decomp import core_aten_decompositions
 
-    have = supported_schemas()
-    table = {}
-    for op, how in core_aten_decompositions().items():
-        if isinstance(op, torch._ops.OpOverload) and op_name(op) not in have and op not in _RANDOM:
-            table[op] = how
-    for op in _composite():
-        if op_name(op) not in have:
-            table[op] = functools.partial(_decompose, op)
-    return table
+    def __contains__(self, op):
+        return _decomposition(op) is not None
+
+    def __getitem__(self, op):
+        return _decomposition(op)
+
+    def __iter__(self):
+        from torch._export.utils import _collect_all_valid_cia_ops
+
+        return (op for op in {**_core(), **dict.fromkeys(_collect_all_valid_cia_ops())} if op in self)
+
+    def __bool__(self):
+        return True
+
+    def __len__(self):
+        return sum(1 for _ in self)
+
+
+DECOMPOSITIONS = _Decompositions()
+
+
+@functools.cache
+def _decomposition(op):
+    from torch._export.utils import _is_preservable_cia_op
+
+    if not isinstance(op, torch._ops.OpOverload) or op_name(op) in supported_schemas():
+        return None
+    if _is_preservable_cia_op(op):
+        return functools.partial(_decompose, op)
+    return _core().get(op) if op not in _RANDOM else None
+
+
+@functools.cache
+def _core() -> dict:
+    from torch._decomp import _core_aten_decompositions_post_autograd
+
+    return {torch.ops.aten.sym_numel.default: torch._decomp.decompositions.sym_numel, **_core_aten_decompositions_post_autograd()}
 
 
 def _decompose(op, *args, **kwargs):
     return op.decompose(*args, **kwargs)
-
-
-@functools.cache
-def _composite() -> list:
-    """The operators that PyTorch itself defines by other operators."""
-    try:
-        from torch._export.utils import _collect_all_valid_cia_ops_for_aten_namespace as collect
-
-        return [op for op in collect() if not op._schema.is_mutable]
-    except ImportError:
-        return []
 
 
 # Their decompositions draw other random numbers than the operators do.

@@ -5,9 +5,9 @@ import contextlib
 import torch
 from torch import fx
 from torch._dispatch.python import enable_python_dispatcher
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.proxy_tensor import decompose, make_fx
 
-from . import _ext, table
+from . import _ext, snippets, table
 
 # Switches of modes that tracing writes into the graph. Those of gradients mean nothing where none are computed.
 _GRAD_SWITCHES = {torch._C._set_grad_enabled}
@@ -15,15 +15,24 @@ _GRAD_SWITCHES = {torch._C._set_grad_enabled}
 
 def flat_graph(fn, fakes) -> tuple[fx.GraphModule, bool]:
     """The ATen graph of fn over fake tensors and sizes, and whether it is functional as it stands."""
+    gm = None
+    if isinstance(fn, fx.GraphModule):
+        with contextlib.suppress(snippets.Declined):
+            gm = snippets.assemble(fn, fakes, whole)
+    gm = gm or whole(fn, fakes)
+    return gm, not _mutates(gm) and not under_modes(gm)
+
+
+def whole(fn, fakes) -> fx.GraphModule:
     with torch.no_grad(), _no_inference_mode():
-        gm = make_fx(fn, decomposition_table=table.decompositions(), pre_dispatch=True, _allow_non_fake_inputs=True)(*fakes)
+        gm = make_fx(_decomposing(fn), pre_dispatch=True, _allow_non_fake_inputs=True)(*fakes)
     for node in list(gm.graph.nodes):
         if node.op == "get_attr" and "val" not in node.meta:
             node.meta["val"] = getattr(gm, node.target, None)
         if node.op == "call_function" and node.target in _GRAD_SWITCHES:
             gm.graph.erase_node(node)
     gm.recompile()
-    return gm, not _mutates(gm) and not under_modes(gm)
+    return gm
 
 
 def without_mutation(gm: fx.GraphModule, fakes) -> tuple[fx.GraphModule, bool]:
@@ -33,11 +42,21 @@ def without_mutation(gm: fx.GraphModule, fakes) -> tuple[fx.GraphModule, bool]:
     """
     with torch.no_grad(), _no_inference_mode(), enable_python_dispatcher():
         fn = torch.func.functionalize(gm, remove="mutations")
-        gm = make_fx(fn, decomposition_table=table.decompositions(), _allow_non_fake_inputs=True)(*fakes)
+        gm = make_fx(_decomposing(fn), decomposition_table={}, _allow_non_fake_inputs=True)(*fakes)
     for node in gm.graph.nodes:
         if node.op == "get_attr" and "val" not in node.meta:
             node.meta["val"] = getattr(gm, node.target, None)
     return gm, not _mutates(gm)
+
+
+def _decomposing(fn):
+    """fn, to be traced with the table of decompositions looked up as needed (make_fx's own argument is copied whole)."""
+
+    def traced(*args):
+        with decompose(table.DECOMPOSITIONS):
+            return fn(*args)
+
+    return traced
 
 
 def _mutates(gm) -> bool:
@@ -85,7 +104,7 @@ def functionalised(gm: fx.GraphModule, examples, compile_inner):
 
     with torch.no_grad():
         wrapped = aot_module_simplified(
-            gm, examples, fw_compiler=training, bw_compiler=training, inference_compiler=inference, decompositions=table.decompositions()
+            gm, examples, fw_compiler=training, bw_compiler=training, inference_compiler=inference, decompositions=table.DECOMPOSITIONS
         )
     if _clean(found.get("meta")) and not dict(gm.named_parameters()) and not dict(gm.named_buffers()):
         return found["call"]
