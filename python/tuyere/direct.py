@@ -1,20 +1,17 @@
 """The door without Dynamo at call time: ``tuyere.compile(model, *example_args, dynamic=..., **options)``."""
 
 import contextlib
-import dataclasses
-import enum
 import functools
 import inspect
 import itertools
 import threading
-import types
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import stateless
 from torch.utils import _pytree as pytree
 
-from . import _ext, core, stats
+from . import _ext, core, stats, tree
 from . import options as _options
 from .dynamo import GRAD_WARNING
 
@@ -113,22 +110,22 @@ class _Engine:
             if kind is torch.Tensor:
                 flat.append(arg)
                 key.append(_TENSOR)
-            elif arg is None or kind in _PLAIN:
+            elif arg is None or kind in tree.PLAIN:
                 key.append((kind, arg))
             else:
                 return self._flatten_nested(args, kwargs)
         return tuple(flat), tuple(key)
 
     def _flatten_nested(self, args, kwargs):
-        leaves, spec = _leaves((args, kwargs))
+        leaves, spec = tree.leaves_of((args, kwargs))
         flat, key = [], [self.module.training if self.module is not None else None, spec]
         for leaf in leaves:
             if isinstance(leaf, torch.Tensor):
                 flat.append(leaf)
                 key.append(_TENSOR)
             else:
-                key.append((type(leaf), leaf) if leaf is None or type(leaf) in _PLAIN else _Same(leaf))
-        return tuple(flat), tuple(_Spec(k) if isinstance(k, pytree.TreeSpec) else k for k in key)
+                key.append((type(leaf), leaf) if leaf is None or type(leaf) in tree.PLAIN else tree.Same(leaf))
+        return tuple(flat), tuple(tree.Spec(k) if isinstance(k, pytree.TreeSpec) else k for k in key)
 
     def _needs_grad(self, flat) -> bool:
         if any(x.requires_grad for x in flat):
@@ -175,11 +172,11 @@ class _Engine:
                 if len(old[0]) == len(shape):
                     dims |= {d for d in range(len(shape)) if old[0][d] != shape[d]}
             return [set(dims) for dims in changed]
-        names = _names(self._called(), args, kwargs)
+        names = tree.names_of(self._called(), args, kwargs)
         dims = []
         for name, (index, value) in names.items():
             chosen = self.dynamic.get(name, self.dynamic.get(index, ()))
-            for leaf in _leaves(value)[0]:
+            for leaf in tree.leaves_of(value)[0]:
                 if isinstance(leaf, torch.Tensor):
                     dims.append({d % leaf.dim() for d in chosen})
         unknown = [name for name in self.dynamic if name not in names and name not in {i for i, _ in names.values()}]
@@ -199,9 +196,9 @@ class _Engine:
         entry.modules, entry.sources, tensors, names = [], [], [], []
         if self.module is not None:
             _sources(self.module, entry, tensors, names)
-        leaves, spec = _leaves((args, kwargs))
+        leaves, spec = tree.leaves_of((args, kwargs))
         for leaf in leaves:
-            if not isinstance(leaf, torch.Tensor) and not _constant(leaf):
+            if not isinstance(leaf, torch.Tensor) and not tree.constant(leaf):
                 raise _ext.Unsupported(f"an argument of type {type(leaf).__name__}")
         holes = [i for i, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         env = ShapeEnv() if any(dims) else None
@@ -226,12 +223,12 @@ class _Engine:
             else:
                 with stateless._reparametrize_module(self.module, dict(zip(names, values))):
                     result = self.module(*call_args, **call_kwargs)
-            again = _leaves((call_args, call_kwargs))[0]
+            again = tree.leaves_of((call_args, call_kwargs))[0]
             if len(again) != len(filled) or any(x is not y for x, y in zip(again, filled)):
                 raise _ext.Unsupported("the model puts other tensors or values into its arguments")
-            flat_out, out["spec"] = _leaves(result, objects=True)
+            flat_out, out["spec"] = tree.leaves_of(result, objects=True)
             for leaf in flat_out:
-                if not isinstance(leaf, (torch.Tensor, torch.SymInt)) and not _constant(leaf):
+                if not isinstance(leaf, (torch.Tensor, torch.SymInt)) and not tree.constant(leaf):
                     raise _ext.Unsupported(f"the model returns an object of type {type(leaf).__name__}")
             out["constants"] = [(i, leaf) for i, leaf in enumerate(flat_out) if not isinstance(leaf, (torch.Tensor, torch.SymInt))]
             out["n"] = len(flat_out)
@@ -248,124 +245,20 @@ class _Engine:
         roles = ["input" if t.is_inference() else "param" for t in tensors] + ["input"] * len(flat)
         context = torch._guards.TracingContext(mode)
         with torch._guards.tracing(context), mode, _capturing():
-            entry.call = core.build(fn, fakes, roles, self.options, record, eager, names + _leaf_names(self._called(), args, kwargs))
+            entry.call = core.build(fn, fakes, roles, self.options, record, eager, names + tree.leaf_names(self._called(), args, kwargs))
         self.records.append(record)
         if entry.call is eager:
             return None
         if not out:
             raise RuntimeError("the model was not traced")
-        entry.unflatten = _unflattener(out["spec"], out["n"], out["constants"])
+        entry.unflatten = tree.unflattener(out["spec"], out["n"], out["constants"])
         entry.guard = _guard(env, fakes[len(tensors) :]) if env is not None else None
         entry.roles = roles
         return entry
 
 
 _TENSOR = object()
-_PLAIN = {bool, int, float, str, torch.dtype, torch.device}
-_CONSTANTS = (complex, bytes, enum.Enum, type, types.FunctionType, types.BuiltinFunctionType, torch.layout, torch.memory_format, range, slice)
 _autocast = getattr(torch._C, "_is_any_autocast_enabled", torch.is_autocast_enabled)
-
-
-def _constant(leaf) -> bool:
-    """Can this stand in the captured graph as it is? Other objects may hold tensors, or change."""
-    return leaf is None or type(leaf) in _PLAIN or isinstance(leaf, _CONSTANTS)
-
-
-class _Same:
-    """Equal to wrappers of the same object, which it keeps alive."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
-
-    def __hash__(self):
-        return id(self.value)
-
-    def __eq__(self, other):
-        return isinstance(other, _Same) and self.value is other.value
-
-
-class _Fields:
-    """Stands for an object that pytree does not know, so that the tensors in its fields are found."""
-
-    def __init__(self, kind, fields):
-        self.kind, self.fields = kind, fields
-
-    def flatten(self):
-        return list(self.fields.values()), (self.kind, tuple(self.fields))
-
-    def flatten_with_keys(self):
-        return [(pytree.GetAttrKey(name), value) for name, value in self.fields.items()], (self.kind, tuple(self.fields))
-
-    @staticmethod
-    def rebuild(values, context):
-        kind, names = context
-        out = object.__new__(kind)
-        held = getattr(out, "__dict__", None)
-        for name, value in zip(names, values):
-            if held is None:
-                object.__setattr__(out, name, value)
-            else:
-                held[name] = value
-        return out
-
-
-pytree.register_pytree_node(
-    _Fields, _Fields.flatten, _Fields.rebuild, serialized_type_name="tuyere.fields", flatten_with_keys_fn=_Fields.flatten_with_keys
-)
-
-
-def _leaves(tree, objects=False):
-    """As pytree.tree_flatten, with dataclasses opened; objects: plain objects of Python classes as well (a cache of keys and values)."""
-    leaves, spec = pytree.tree_flatten(tree)
-    if any(hasattr(type(leaf), "__dataclass_fields__") or (objects and _plain_object(leaf)) for leaf in leaves):
-        leaves, spec = pytree.tree_flatten(pytree.tree_map(lambda leaf: _open(leaf, objects), tree))
-    return leaves, spec
-
-
-def _open(leaf, objects=False, depth=0):
-    kind = type(leaf)
-    if depth > 8 or isinstance(leaf, (type, dict, list, tuple, set)):
-        return leaf
-    held = getattr(leaf, "__dict__", {})
-    if dataclasses.is_dataclass(leaf):
-        names = [field.name for field in dataclasses.fields(leaf)]
-        if set(held) - set(names):
-            return leaf
-        fields = {name: getattr(leaf, name) for name in names}
-    elif objects and _plain_object(leaf):
-        fields = dict(held)
-    else:
-        return leaf
-    return _Fields(kind, {name: pytree.tree_map(lambda x: _open(x, objects, depth + 1), value) for name, value in fields.items()})
-
-
-def _plain_object(leaf) -> bool:
-    """Is its __dict__ all that there is to it?"""
-    kind = type(leaf)
-    if kind.__new__ is not object.__new__ or not hasattr(leaf, "__dict__") or _constant(leaf) or isinstance(leaf, torch.nn.Module):
-        return False
-    return kind.__basicsize__ == _Empty.__basicsize__
-
-
-class _Empty:
-    """As large as an instance of a class without slots."""
-
-
-class _Spec:
-    """A TreeSpec that hashes by its text, once."""
-
-    __slots__ = ("hash", "spec")
-
-    def __init__(self, spec):
-        self.spec, self.hash = spec, hash(str(spec))
-
-    def __hash__(self):
-        return self.hash
-
-    def __eq__(self, other):
-        return isinstance(other, _Spec) and self.spec == other.spec
 
 
 def _sources(module, entry, tensors, names):
@@ -406,27 +299,6 @@ def _capturing():
             torch.compiler._is_compiling_flag = compiling
 
 
-def _unflattener(spec, n, constants):
-    """From the program's results to what the model returns."""
-    if not constants and spec.is_leaf():
-        return lambda out: out[0]
-    if not constants and spec.type is tuple and all(child.is_leaf() for child in spec.children()):
-        return tuple
-    if not constants and spec.type is list and all(child.is_leaf() for child in spec.children()):
-        return list
-    if not constants and spec.type is dict and all(child.is_leaf() for child in spec.children()):
-        keys = list(spec.context)
-        return lambda out: dict(zip(keys, out))
-    if not constants:
-        return spec.unflatten
-
-    def unflatten(out):
-        leaves, it = dict(constants), iter(out)
-        return spec.unflatten([leaves[at] if at in leaves else next(it) for at in range(n)])
-
-    return unflatten
-
-
 def _guard(env, fakes):
     """A check of what tracing assumed about the sizes beyond their ranges (which the program checks); None when nothing."""
     import sympy
@@ -453,31 +325,6 @@ def _guard(env, fakes):
     test = functools.lru_cache(256)(eval(text, {"math": math, "torch": torch}))
     places = [symbols[s] for s in used]
     return lambda flat: test(*[flat[i].shape[d] for i, d in places])
-
-
-def _names(fn, args, kwargs) -> dict:
-    """(position, value) by the name of each argument of a call."""
-    names = {}
-    try:
-        parameters = list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    for i, arg in enumerate(args):
-        names[positional[i] if i < len(positional) else f"args[{i}]"] = (i, arg)
-    for name, arg in kwargs.items():
-        names[name] = (None, arg)
-    return names
-
-
-def _leaf_names(fn, args, kwargs) -> list[str]:
-    """A name for each tensor of a call: "batch['x']"."""
-    names = []
-    for name, (_, value) in _names(fn, args, kwargs).items():
-        for path, leaf in pytree.tree_flatten_with_path(pytree.tree_map(_open, value))[0]:
-            if isinstance(leaf, torch.Tensor):
-                names.append(name + pytree.keystr(path))
-    return names
 
 
 def _first_line(e) -> str:
