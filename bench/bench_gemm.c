@@ -6,93 +6,15 @@
  * one copy, that stays in cache where it fits. Limits: FMA peak and read bandwidth of the same threads. roof: the lower of peak
  * and what the bandwidth allows if B is read once. Figures: best round of each;
  * a cold round is the median of its calls, a warm one the best. */
-#include "kernel/kernel.h"
-#include <pthread.h>
-#include <stdatomic.h>
+#include "limits.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { THREADS_MAX = 64, CALLS_MAX = 150 };
+enum { CALLS_MAX = 150 };
 static const int64_t rows[] = {1, 8, 16, 32, 64, 128, 512};
 static const int64_t shapes[][2] = {{768, 768}, {2304, 768}, {3072, 768}, {768, 3072}, {1152, 384}, {384, 384}, {1536, 384}, {384, 1536}}; /* N, K */
 static const size_t cold_bytes = 256 << 20;
 
-/* Threads: each round, all run `job` with their number, and thread 0 takes the time from barrier to barrier. */
-static int nt = 2;
-static _Alignas(64) atomic_int arrived;
-static _Alignas(64) atomic_int turn;
-static void (*job)(int tid);
-static bool quit;
-static void barrier(void) {
-  int t = atomic_load_explicit(&turn, memory_order_acquire);
-  if (atomic_fetch_add(&arrived, 1) == nt - 1) {
-    atomic_store(&arrived, 0);
-    atomic_store_explicit(&turn, t + 1, memory_order_release);
-  } else {
-    while (atomic_load_explicit(&turn, memory_order_acquire) == t) {
-#ifdef __x86_64__
-      __builtin_ia32_pause();
-#endif
-    }
-  }
-}
-static void *worker(void *arg) {
-  for (;;) {
-    barrier();
-    if (quit) return NULL;
-    job((int)(intptr_t)arg);
-    barrier();
-  }
-}
-static double run(void (*j)(int)) {
-  job = j;
-  barrier();
-  double t = ty_now();
-  j(0);
-  barrier();
-  return ty_now() - t;
-}
-
-/* Limits of the machine. */
-static ty_isa isa;
-static volatile float sink;
-enum { PEAK_STEPS = 20000, PEAK_CHAINS = 12 };
-typedef float v16 __attribute__((vector_size(64)));
-typedef float v8 __attribute__((vector_size(32)));
-typedef float v4 __attribute__((vector_size(16)));
-#ifdef __x86_64__
-#define PEAK_REG(r) "+v"(r)
-#else
-#define PEAK_REG(r) "+w"(r)
-#endif
-#define PEAK_BODY(v) \
-  v x = {1.0f}, y = {0.5f}, a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, i = x, j = x, k = x, l = x; \
-  __asm__("" : PEAK_REG(a), PEAK_REG(b), PEAK_REG(c), PEAK_REG(d), PEAK_REG(e), PEAK_REG(f)); /* twelve chains that the compiler cannot tell to be one */ \
-  __asm__("" : PEAK_REG(g), PEAK_REG(h), PEAK_REG(i), PEAK_REG(j), PEAK_REG(k), PEAK_REG(l)); \
-  for (int s = 0; s < PEAK_STEPS; s++) { \
-    a = a * y + x, b = b * y + x, c = c * y + x, d = d * y + x, e = e * y + x, f = f * y + x; \
-    g = g * y + x, h = h * y + x, i = i * y + x, j = j * y + x, k = k * y + x, l = l * y + x; \
-  } \
-  a += b + c + d + e + f + g + h + i + j + k + l; \
-  sink = a[0];
-#ifdef __x86_64__
-__attribute__((target("avx512f,fma"))) static void peak_avx512(void) { PEAK_BODY(v16) }
-__attribute__((target("avx2,fma"))) static void peak_avx2(void) { PEAK_BODY(v8) }
-#endif
-static void peak_portable(void) { PEAK_BODY(v4) }
-static void peak_job(int tid) {
-  (void)tid;
-#ifdef __x86_64__
-  if (isa == TY_ISA_AVX512) peak_avx512();
-  else if (isa == TY_ISA_AVX2) peak_avx2();
-  else
-#endif
-    peak_portable();
-}
-static double peak_flops(const ty_kernels *ks) { return 2.0 * PEAK_STEPS * PEAK_CHAINS * ks->lanes; } /* per thread */
-
-static float *memory; /* cold_bytes, also where the copies of B live */
 static size_t read_at, read_bytes;
 #define READ_BODY(v) \
   v s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}; \
@@ -119,12 +41,6 @@ static void *scratch[THREADS_MAX];
 static void gemm_job(int tid) { ty_gemm_f32(ks, &gemm, tid, nt, scratch[tid]); }
 
 typedef struct row { int64_t m, n, k; double cold, warm, peak, read, read_warm; } row; /* seconds; flop/s; bytes/s */
-
-static int by_value(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : *(const double *)a > *(const double *)b; }
-static double median(double *x, int n) {
-  qsort(x, (size_t)n, sizeof *x, by_value);
-  return x[n / 2];
-}
 
 static row measure(int64_t m, int64_t n, int64_t k, int rounds) {
   row r = {m, n, k, 1e9, 1e9, 0, 0, 0};
@@ -183,8 +99,7 @@ int main(int argc, char **argv) {
   ks = ty_kernels_get(isa), isa = ks->isa;
   memory = ty_pages_alloc(cold_bytes);
   for (size_t i = 0; i < cold_bytes / 4; i++) memory[i] = (float)(i % 11) * 0.01f;
-  pthread_t threads[THREADS_MAX];
-  for (int i = 1; i < nt; i++) pthread_create(threads + i, NULL, worker, (void *)(intptr_t)i);
+  threads_start();
   FILE *f = json ? fopen(json, "w") : NULL;
   if (f) fprintf(f, "{\"isa\": \"%s\", \"threads\": %d, \"rows\": [", ks->name, nt);
   printf("%s, %d threads; GF: GFLOP/s; %%pk: of the FMA peak; %%rf: of the roof; GB: GB/s of B read; %%bw: of read bandwidth, same place\n", ks->name, nt);
@@ -210,9 +125,7 @@ int main(int argc, char **argv) {
       first = false;
     }
   if (f) fprintf(f, "\n]}\n"), fclose(f);
-  quit = true;
-  barrier();
-  for (int i = 1; i < nt; i++) pthread_join(threads[i], NULL);
+  threads_stop();
   ty_pages_free(memory, cold_bytes);
   return 0;
 }

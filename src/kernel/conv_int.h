@@ -11,7 +11,7 @@ typedef struct conv_kind {
   size_t (*scratch)(const ty_kernels *, const ty_conv *);
   void (*run)(const ty_kernels *, const ty_conv *, int tid, int nt, void *scratch);
 } conv_kind;
-extern const conv_kind ty_conv_kind_direct;
+extern const conv_kind ty_conv_kind_direct, ty_conv_kind_depthwise, ty_conv_kind_grouped;
 
 /* Output positions [lo, hi) of [0, out) for which the tap that reads `at` (offset - pad) from position * stride is in [0, in). */
 typedef struct conv_range { int64_t lo, hi; } conv_range;

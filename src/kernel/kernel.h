@@ -21,6 +21,27 @@ typedef struct ty_conv_run { int64_t k, a, b; } ty_conv_run;
 typedef void (*ty_conv_f32_fn)(int64_t runs, const ty_conv_run *run, const float *a, int64_t lda, const float *b, int64_t ldb,
                                float *c, int64_t ldc, int accumulate, const char *ahead, int64_t step);
 
+/* Convolutions with few channels a group: out channels are the lanes. y[i, j] for mr pixels i and channels j in [j0, j1), of taps
+ * run[0..taps): the pixels of the bits of run.k read the tap run.b at x + run.a + i*lda (which holds channel 0 of all groups).
+ * w: blocks of 16 out channels, each [window][c][16]. The forms: */
+enum {
+  TY_NARROW_DEPTHWISE, /* c = o = 1 */
+  TY_NARROW_PERMUTED,  /* o < lanes, a power of two, c <= o: permute[i*lanes + lane] is where input i of the lane's group is */
+  TY_NARROW_BROADCAST, /* o is a multiple of lanes */
+  TY_NARROW_FORMS
+};
+typedef struct ty_narrow { int64_t groups, c, o, window; const int32_t *permute; } ty_narrow;
+typedef void (*ty_narrow_f32_fn)(const ty_narrow *, int64_t taps, const ty_conv_run *run, int64_t j0, int64_t j1, const float *x, int64_t lda,
+                                 const float *w, float *y, int64_t ldy);
+
+/* Depthwise with a window of k columns (3, 5, 7) that moves by stride (1, 2) columns, dilation 1, k and stride being the kernel's: each
+ * column of x is loaded once a row of the window. rows: those of the window inside the image, run.a and run.b (first tap) of each,
+ * and in run.k, where not 0, how much further the line is that will be needed next;
+ * columns [lo, hi) of those that the mr windows cover are inside; they are step apart. The rest as ty_narrow_f32_fn. */
+enum { TY_DEPTH_WINDOWS = 3, TY_DEPTH_STRIDES = 2 };
+typedef void (*ty_depth_f32_fn)(int64_t window, int64_t rows, const ty_conv_run *run, int64_t lo, int64_t hi, int64_t j0, int64_t j1,
+                                const float *x, int64_t step, const float *w, float *y, int64_t ldy);
+
 /* What is added to one row of attention scores; each pointer may be NULL; *_k: stride along keys. */
 typedef struct ty_score_row {
   const float *mask; int64_t mask_k;
@@ -35,6 +56,8 @@ typedef struct ty_kernels {
   int mr, nr, lanes;
   ty_gemm_f32_fn gemm[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
   ty_conv_f32_fn conv[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
+  ty_narrow_f32_fn narrow[TY_NARROW_FORMS][TY_KERNEL_MR_MAX];
+  ty_depth_f32_fn depth[TY_DEPTH_WINDOWS][TY_DEPTH_STRIDES][TY_KERNEL_MR_MAX]; /* [k / 2 - 1][stride - 1][mr - 1]; NULL for few rows */
   /* Panels [p0, p1) of B[k, n], see ty_pack_b_f32. */
   void (*pack_b)(int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst, int64_t p0, int64_t p1);
   void (*exp)(int64_t n, const float *x, float *y); /* within 2 ulp; exp(-inf) = 0, overflow gives inf; x == y allowed */
@@ -91,7 +114,7 @@ void ty_gemm_f32(const ty_kernels *, const ty_gemm *, int tid, int nt, void *scr
 typedef enum ty_conv_kind {
   TY_CONV_DIRECT,    /* a matrix product whose A is read where it lies, group by group; any shape */
   TY_CONV_DEPTHWISE, /* c = o = 1 */
-  TY_CONV_GROUPED,   /* narrow groups: c <= o, o a power of two up to 16 */
+  TY_CONV_GROUPED,   /* narrow groups: c <= o, o a power of two from 2 to 16 */
   TY_CONV_WINOGRAD,  /* F(4x4, 3x3): kernel 1x3x3, stride and dilation 1, one group */
 } ty_conv_kind;
 enum { TY_CONV_KINDS = 4 };

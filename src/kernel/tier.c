@@ -26,11 +26,13 @@ enum { TIER_NV = TIER_NR / VF_LANES };
 #undef TY_TIER
 #include "kernel/tmpl/gemm_tmpl.h"
 #include "kernel/tmpl/conv_tmpl.h"
+#include "kernel/tmpl/narrow_tmpl.h"
+#include "kernel/tmpl/depth_tmpl.h"
 #include "kernel/tmpl/pack_tmpl.h"
 #include "kernel/tmpl/math_tmpl.h"
 
 const ty_kernels TIER_TABLE = {
     .isa = (ty_isa)TIER_ISA, .name = TIER_TEXT, .mr = TIER_MR, .nr = TIER_NR, .lanes = VF_LANES,
-    .gemm = TIER_GEMM_TABLE, .conv = TIER_CONV_TABLE,
+    .gemm = TIER_GEMM_TABLE, .conv = TIER_CONV_TABLE, .narrow = TIER_NARROW_TABLE, .depth = TIER_DEPTH_TABLE,
     .pack_b = tier_pack_b, .exp = tier_exp, .scale = tier_scale, .dot_rows = tier_dot_rows, .softmax_row = tier_softmax_row,
 };

@@ -32,6 +32,8 @@ VF_FN vf vf_scale2(vf p, vf n) {
   __m256i i = _mm256_cvtps_epi32(n), h = _mm256_srai_epi32(i, 1);
   return _mm256_mul_ps(_mm256_mul_ps(p, vf_pow2_(h)), vf_pow2_(_mm256_sub_epi32(i, h)));
 }
+VF_FN vf vf_keep(vf x) { __asm__("" : "+x"(x)); return x; }
+VF_FN vf vf_permute(vf x, const int32_t *from) { return _mm256_permutevar8x32_ps(x, _mm256_loadu_si256((const __m256i *)from)); }
 VF_FN float vf_sum(vf x) {
   __m128 h = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   h = _mm_add_ps(h, _mm_movehl_ps(h, h));

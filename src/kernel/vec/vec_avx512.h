@@ -27,6 +27,8 @@ VF_FN vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 VF_FN vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 VF_FN vf vf_round(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 VF_FN vf vf_scale2(vf p, vf n) { return _mm512_scalef_ps(p, n); }
+VF_FN vf vf_keep(vf x) { __asm__("" : "+v"(x)); return x; }
+VF_FN vf vf_permute(vf x, const int32_t *from) { return _mm512_permutexvar_ps(_mm512_loadu_si512(from), x); }
 VF_FN float vf_sum(vf x) { return _mm512_reduce_add_ps(x); }
 VF_FN float vf_top(vf x) { return _mm512_reduce_max_ps(x); }
 

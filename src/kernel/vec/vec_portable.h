@@ -33,6 +33,8 @@ VF_FN vf vf_scale2(vf p, vf n) {
   i -= h;
   return p * (vf)((h + 127) << 23) * (vf)((i + 127) << 23);
 }
+VF_FN vf vf_keep(vf x) { return x; } /* x in a register from here on: gcc would rather load it again at each use */
+VF_FN vf vf_permute(vf x, const int32_t *from) { return (vf){x[from[0]], x[from[1]], x[from[2]], x[from[3]]}; } /* lane i: x[from[i]] */
 VF_FN float vf_sum(vf x) { return (x[0] + x[1]) + (x[2] + x[3]); }
 VF_FN float vf_top(vf x) { float a = x[0] > x[1] ? x[0] : x[1], b = x[2] > x[3] ? x[2] : x[3]; return a > b ? a : b; } /* no NaN in x */
 
