@@ -240,8 +240,9 @@ ty_dim ty_dim_symbol(ty_graph *g, const char *name, int64_t lo, int64_t hi, int6
 
 ty_dim ty_dim_loopvar(ty_graph *g, const char *name, ty_dim extent) {
   if (extent < 0) return TY_DIM_BAD;
-  int64_t hi = dim_rec(g, extent)->e.hi;
-  return symbol_new(g, (ty_sym){.name = name, .lo = 0, .hi = hi == INT64_MAX ? hi : max64(hi - 1, 0), .extent = extent});
+  int64_t lo = dim_rec(g, extent)->e.lo, hi = dim_rec(g, extent)->e.hi;
+  /* Over an extent that may be 0 it stays a variable: as the constant 0 it would be read where there is nothing. */
+  return symbol_new(g, (ty_sym){.name = name, .lo = 0, .hi = hi == INT64_MAX ? hi : max64(hi - 1, lo < 1), .extent = extent});
 }
 
 ty_dim ty_dim_index(ty_graph *g, int d) {

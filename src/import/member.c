@@ -47,6 +47,13 @@ static ty_status zip_failed(const ar_place *at, zip_error_t *e, const char *what
   return ar_fail(at, TY_INVALID, "%s: %s", what, zip_error_strerror(e));
 }
 
+/* An error of our own, not the archive's: its text is ours to free. */
+static ty_status zip_refused(const ar_place *at, zip_error_t *e) {
+  ty_status st = zip_failed(at, e, "not a readable archive");
+  zip_error_fini(e);
+  return st;
+}
+
 /* Names are only compared, never opened, but whoever writes them out should not have to think of it. */
 static const char *bad_name(const char *s) {
   size_t n = strlen(s);
@@ -132,10 +139,10 @@ ty_status ar_zip_open(const ar_place *at, ty_arena *arena, ar_zip *z) {
   char root[AR_MAX_NAME + 2] = "";
   zip_error_init(&e);
   zip_source_t *src = zip_source_function_create(source, z, &e);
-  if (!src) return zip_failed(at, &e, "not a readable archive");
+  if (!src) return zip_refused(at, &e);
   if (!(z->zip = zip_open_from_source(src, ZIP_RDONLY | ZIP_CHECKCONS, &e))) {
     zip_source_free(src);
-    return zip_failed(at, &e, "not a readable archive");
+    return zip_refused(at, &e);
   }
   zip_int64_t n = zip_get_num_entries(z->zip, 0);
   if (n <= 0 || n > AR_MAX_MEMBERS) return ar_fail(at, TY_INVALID, "an archive of %lld members", (long long)n);

@@ -28,7 +28,10 @@ ty_status ty_fill_lower(ty_graph *g, ty_node *n, ty_value **rep) {
 }
 
 /* fill(self, value): self's shape and dtype. */
-ty_status ty_fill_self_infer(ty_graph *g, ty_node *n) { return ty_o_out_like(g, n, ty_o_val(n, 0)); }
+ty_status ty_fill_self_infer(ty_graph *g, ty_node *n) {
+  if (n->args[1].kind == TY_ARG_VALUE && n->args[1].value->rank) return ty_fail(g->ctx, TY_INVALID, "fill only supports 0-dimension value tensor");
+  return ty_o_out_like(g, n, ty_o_val(n, 0));
+}
 ty_status ty_fill_self_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   return ty_o_done(g, rep, ty_o_fit(g, ty_o_arg(g, &n->args[1], n->outs[0]->dtype), n->outs[0]));
 }
