@@ -9,7 +9,7 @@
 enum {
   AR_MAX_MEMBERS = 1 << 20, AR_MAX_NAME = 1000, AR_MAX_JSON = 1 << 28, AR_MAX_JSON_DEPTH = 128, AR_MAX_JSON_CONTAINERS = 4 << 20,
   AR_MAX_RATIO = 100, AR_MAX_EXPR = 1 << 16, AR_MAX_EXPR_DEPTH = 64, AR_MAX_EXPR_NODES = 4096, AR_MAX_SYMBOLS = 1024,
-  AR_MAX_LIST = 1 << 16, AR_MAX_ARGS = 64, AR_MAX_GRAPH_DEPTH = 16, AR_MAX_NODES = 1 << 20, AR_MAX_VIEWS = 256, AR_MAX_LEAVES = 1 << 16,
+  AR_MAX_LIST = 1 << 16, AR_MAX_ARGS = 64, AR_MAX_GRAPH_DEPTH = 8, AR_MAX_NODES = 1 << 20, AR_MAX_VIEWS = 256, AR_MAX_LEAVES = 1 << 16,
 };
 
 /* ---- Where in the archive one is, for messages: "model.pt2: models/model.json: node 17 (aten.linear.default): ..." ---- */

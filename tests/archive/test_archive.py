@@ -51,7 +51,9 @@ def transformer(name):
         config = transformers.GPT2Config(**small, n_embd=32, n_layer=2, n_head=4, n_positions=64, use_cache=False, attn_implementation="eager")
         return transformers.GPT2LMHeadModel(config), {"input_ids": tokens(), "attention_mask": torch.ones(2, 16, dtype=torch.int64)}
     if name == "t5":
-        config = transformers.T5Config(**small, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=4, use_cache=False, decoder_start_token_id=0)
+        config = transformers.T5Config(
+            **small, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=4, use_cache=False, decoder_start_token_id=0
+        )
         return transformers.T5ForConditionalGeneration(config), {"input_ids": tokens(), "decoder_input_ids": tokens(2, 7)}
     config = transformers.ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=32, patch_size=8)
     return transformers.ViTForImageClassification(config), {"pixel_values": torch.randn(2, 3, 32, 32)}
