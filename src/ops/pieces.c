@@ -1,4 +1,4 @@
-/* pieces.c: tensors taken to pieces, joined and repeated: split, chunk, unbind, cat, stack, pad, flip, roll, repeat, scatter of slices. */
+/* pieces.c: tensors taken to pieces, joined and repeated: split, chunk, unbind, cat, stack, flip, repeat, scatter of slices. */
 #include "ops/family.h"
 
 #include <string.h>
@@ -166,64 +166,7 @@ ty_status ty_stack_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   return ty_o_done(g, rep, join(g, parts, cnt, d));
 }
 
-/* ---- constant_pad_nd(self, pad, value): pairs from the last dim on; negative pads cut. param 1: aten.pad with its mode ---- */
-static ty_status pad_args(ty_graph *g, const ty_node *n, const ty_dim **pad, int *pairs) {
-  ty_value *x = ty_o_val(n, 0);
-  int cnt;
-  const char *mode = ty_o_param(n) ? ty_o_str(n, 2) : NULL;
-  if (mode && strcmp(mode, "constant")) return ty_fail(g->ctx, TY_UNSUPPORTED, "pad mode %s", mode);
-  *pad = ty_o_ints(n, 1, &cnt);
-  *pairs = cnt / 2;
-  if (cnt % 2 || *pairs > x->rank) return ty_fail(g->ctx, TY_INVALID, "pad: wrong number of pads");
-  for (int i = 0; i < cnt; i++) {
-    const ty_dim_expr *e = ty_dim_get(g, (*pad)[i]);
-    if (e->lo < 0 && e->hi > 0) return ty_fail(g->ctx, TY_UNSUPPORTED, "pad of unknown sign");
-  }
-  return TY_OK;
-}
-ty_status ty_pad_infer(ty_graph *g, ty_node *n) {
-  ty_value *x = ty_o_val(n, 0);
-  const ty_dim *pad;
-  ty_dim s[TY_MAX_RANK];
-  int pairs;
-  TY_TRY(pad_args(g, n, &pad, &pairs));
-  for (int i = 0; i < x->rank; i++) {
-    int k = x->rank - 1 - i;
-    s[i] = k < pairs ? ty_dim_add(g, x->shape[i], ty_dim_add(g, pad[2 * k], pad[2 * k + 1])) : x->shape[i];
-    if (ty_dim_get(g, s[i])->hi < 0) return ty_fail(g->ctx, TY_INVALID, "pad: the result has a negative size");
-  }
-  return ty_o_out(g, n, x->dtype, x->rank, s);
-}
-ty_status ty_pad_lower(ty_graph *g, ty_node *n, ty_value **rep) {
-  ty_value *x = ty_o_val(n, 0);
-  const ty_dim *pad;
-  const ty_arg *value = &n->args[ty_o_param(n) ? 3 : 2];
-  ty_arg zero = ty_arg_float(0);
-  int pairs;
-  if (!ty_o_is_number(value)) value = &zero;
-  TY_TRY(pad_args(g, n, &pad, &pairs));
-  for (int k = 0; k < pairs && x; k++) { /* what is cut first */
-    int d = x->rank - 1 - k;
-    ty_dim z = ty_dim_const(g, 0), a = ty_o_min(g, pad[2 * k], z), b = ty_o_min(g, pad[2 * k + 1], z);
-    if (ty_dim_is(g, a, 0) && ty_dim_is(g, b, 0)) continue;
-    x = ty_c_slice(g, x, d, ty_dim_sub(g, z, a), 1, ty_o_max(g, z, ty_dim_add(g, x->shape[d], ty_dim_add(g, a, b))));
-  }
-  for (int k = 0; k < pairs && x; k++) {
-    int d = x->rank - 1 - k, cnt = 0;
-    ty_dim z = ty_dim_const(g, 0), s[TY_MAX_RANK];
-    ty_value *parts[3];
-    for (int i = 0; i < x->rank; i++) s[i] = x->shape[i];
-    for (int side = 0; side < 2; side++) {
-      if (side) parts[cnt++] = x;
-      s[d] = ty_o_max(g, pad[2 * k + side], z);
-      if (!ty_dim_is(g, s[d], 0)) parts[cnt++] = ty_o_fill(g, x->dtype, x->rank, s, value);
-    }
-    x = join(g, parts, cnt, d);
-  }
-  return ty_o_done(g, rep, x);
-}
-
-/* ---- flip, roll ---- */
+/* ---- flip ---- */
 ty_status ty_flip_infer(ty_graph *g, ty_node *n) {
   int cnt, dims[TY_MAX_RANK];
   TY_TRY(ty_o_dims(g, n, 1, ty_o_val(n, 0)->rank, &cnt, dims));
@@ -240,38 +183,6 @@ ty_status ty_flip_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   }
   return ty_o_done(g, rep, x);
 }
-ty_status ty_roll_infer(ty_graph *g, ty_node *n) {
-  ty_value *x = ty_o_val(n, 0);
-  int shifts, dims, d;
-  const ty_dim *s = ty_o_ints(n, 1, &shifts), *list = ty_o_ints(n, 2, &dims);
-  int64_t v;
-  if (shifts != (dims ? dims : 1)) return ty_fail(g->ctx, TY_INVALID, "roll: shifts and dims must have the same length");
-  for (int i = 0; i < shifts; i++)
-    if (!ty_dim_is_const(g, s[i], NULL)) return ty_fail(g->ctx, TY_UNSUPPORTED, "roll: symbolic shift");
-  for (int i = 0; i < dims; i++) {
-    if (!ty_dim_is_const(g, list[i], &v)) return ty_fail(g->ctx, TY_UNSUPPORTED, "roll: symbolic dim");
-    TY_TRY(ty_o_wrap(g, v, x->rank, &d));
-  }
-  return ty_o_out_like(g, n, x);
-}
-ty_status ty_roll_lower(ty_graph *g, ty_node *n, ty_value **rep) {
-  ty_value *x = ty_o_val(n, 0);
-  int shifts, dims, d = 0;
-  const ty_dim *s = ty_o_ints(n, 1, &shifts), *list = ty_o_ints(n, 2, &dims);
-  ty_dim flat = ty_o_numel(g, x), z = ty_dim_const(g, 0);
-  int64_t v;
-  if (!x->rank || ty_dim_is(g, flat, 0)) return ty_o_done(g, rep, x);
-  if (!dims) x = ty_c_reshape(g, x, 1, &flat);
-  for (int i = 0; i < shifts && x; i++) {
-    if (dims && ty_dim_is_const(g, list[i], &v)) TY_TRY(ty_o_wrap(g, v, x->rank, &d));
-    ty_dim len = x->shape[d], by = ty_dim_mod(g, s[i], len), rest = ty_dim_sub(g, len, by);
-    if (ty_dim_is(g, by, 0)) continue;
-    ty_value *parts[2] = { ty_c_slice(g, x, d, rest, 1, by), ty_c_slice(g, x, d, z, 1, rest) };
-    x = join(g, parts, 2, d);
-  }
-  return ty_o_done(g, rep, ty_o_reshape_like(g, x, n->outs[0]));
-}
-
 /* ---- repeat(repeats) and tile(dims): each size becomes [times, size], expanded; param 1: tile pads repeats with ones ---- */
 static ty_status repeat_of(ty_graph *g, const ty_node *n, int *rank, ty_dim *times, ty_dim *size) {
   ty_value *x = ty_o_val(n, 0);

@@ -53,7 +53,10 @@ OTHERWISE = {
     "mm": ["mm", "nn.functional.linear"],
     "t": ["t", "nn.functional.linear"],
     "scaled_dot_product_flash_attention_for_cpu": ["nn.functional.scaled_dot_product_attention"],
+    "batch_norm_legit": ["nn.functional.batch_norm", "nn.functional.instance_norm"],
+    "batch_norm_legit_functional": ["nn.functional.batch_norm", "nn.functional.instance_norm"],
     "batch_norm_legit_no_training": ["nn.functional.batch_norm"],
+    "batch_norm_no_update": ["nn.functional.batch_norm"],
     "rsub": ["__rsub__", "rsub"],
     "to_copy": ["to", "float", "double", "long", "int", "bool"],
     "unsafe_view": ["matmul", "nn.functional.linear"],
@@ -64,6 +67,13 @@ OTHERWISE = {
     "clone": ["clone", "contiguous"],
     "scalar_tensor": ["scalar_tensor"],
     "log_softmax": ["log_softmax"],
+    "pad_circular": ["nn.functional.pad.circular"],
+    "pad_enum": ["nn.functional.pad.reflect", "nn.functional.pad.replicate"],
+    **{f"reflection_pad{n}d": ["nn.functional.pad.reflect"] for n in (1, 2, 3)},
+    **{f"replication_pad{n}d": ["nn.functional.pad.replicate"] for n in (1, 2, 3)},
+    **{f"upsample_{kind}{n}d": [f"nn.functional.interpolate.{kind}"] for n, kind in ((1, "linear"), (2, "bilinear"), (3, "trilinear"), (2, "bicubic"))},
+    **{f"upsample_nearest{n}d": ["nn.functional.interpolate.nearest"] for n in (1, 2, 3)},
+    **{f"upsample_nearest_exact{n}d": ["nn.functional.interpolate.nearest-exact"] for n in (1, 2, 3)},
     **{f"max_pool{n}d_with_indices": [f"nn.functional.max_pool{n}d"] for n in (1, 2, 3)},
     "lift_fresh_copy": ["tensor_split"],
 }
@@ -269,6 +279,10 @@ BY_HAND = {
     "aten._native_batch_norm_legit_no_training.default": lambda: _norm(0.1, 1e-5),
     "aten.native_batch_norm.default": lambda: _norm(False, 0.1, 1e-5),
     "aten.batch_norm.default": lambda: _norm(False, 0.1, 1e-5, False),
+    "aten.instance_norm.default": lambda: [_f(2, 3, 4, 4), _f(3), _f(3), None, None, True, 0.1, 1e-5, False],
+    "aten._native_batch_norm_legit.no_stats": lambda: [_f(2, 3, 4, 4), _f(3), _f(3), True, 0.1, 1e-5],
+    "aten._native_batch_norm_legit_functional.default": lambda: _norm(True, 0.1, 1e-5),
+    "aten._batch_norm_no_update.default": lambda: _norm(0.1, 1e-5),
     "aten._reshape_alias.default": lambda: [_f(4, 3), [3, 4], [4, 1]],
     "aten._unsafe_index.Tensor": lambda: [_f(5, 4), [torch.tensor([1, 3])]],
     "aten.clamp.default": lambda: [_f(4, 3), -0.5, 0.5],
@@ -295,6 +309,19 @@ BY_HAND = {
     **{f"aten._adaptive_avg_pool{n}d.default": lambda n=n: [_f(2, 3, *[9] * n), [4] * n] for n in (2, 3)},
     "aten.convolution.default": lambda: [_f(1, 4, 8, 8), _f(6, 2, 3, 3), _f(6), [2, 2], [1, 1], [1, 1], False, [0, 0], 2],
 }
+
+
+for _n, _kind in ((1, "linear1d"), (2, "bilinear2d"), (3, "trilinear3d"), (2, "bicubic2d")):
+    BY_HAND[f"aten.upsample_{_kind}.default"] = lambda n=_n: [_f(2, 3, *[5] * n), [8] * n, False]
+    BY_HAND[f"aten.upsample_{_kind}.vec"] = lambda n=_n: [_f(2, 3, *[5] * n), None, True, [1.7] * n]
+for _n in (1, 2, 3):
+    for _kind in ("upsample_nearest", "_upsample_nearest_exact"):
+        BY_HAND[f"aten.{_kind}{_n}d.default"] = lambda n=_n: [_f(2, 3, *[5] * n), [8] * n]
+        BY_HAND[f"aten.{_kind}{_n}d.vec"] = lambda n=_n: [_f(2, 3, *[5] * n), None, [1.7] * n]
+    for _kind in ("reflection", "replication"):
+        BY_HAND[f"aten.{_kind}_pad{_n}d.default"] = lambda n=_n: [_f(2, 3, *[5] * n), [1, 2] * n]
+BY_HAND["aten._pad_circular.default"] = lambda: [_f(2, 3, 5, 5), [1, 2, 0, 1]]
+BY_HAND["aten._pad_enum.default"] = lambda: [_f(2, 3, 5, 5), [1, 2, 0, 1], 1]
 
 
 def candidates(name, op, dtype):

@@ -184,7 +184,7 @@ static const infer_case cases[] = {
   { "aten.native_group_norm.default", "f32[2,6,4] none none 2 6 4 3 1e-5", "f32[2,6,4] f32[2,3] f32[2,3]" },
   { "aten.batch_norm.default", "f32[2,6,4] f32[6] f32[6] f32[6] f32[6] false 0.1 1e-5 false", "f32[2,6,4]" },
   { "aten._native_batch_norm_legit_no_training.default", "f32[2,6] none none f32[6] f32[6] 0.1 1e-5", "f32[2,6] f32[0] f32[0]" },
-  { "aten.native_batch_norm.default", "f32[2,6] none none f32[6] f32[6] true 0.1 1e-5", "unsupported training" },
+  { "aten.native_batch_norm.default", "f32[2,6] none none f32[6] f32[6] true 0.1 1e-5", "unsupported running statistics" },
   { "aten.embedding.default", "f32[10,4] i64[2,s]", "f32[2,s,4]" },
   { "aten.embedding.default", "f32[10,4] f32[2]", "invalid int32 or int64" },
   { "aten.index_select.default", "f32[3,4] 1 i64[2]", "f32[3,2]" },
