@@ -113,11 +113,25 @@ class Importer:
         self.vals[node] = self.graph.input(role, value.dtype, shape, strides, name or node.name)
         self.inputs.append(node)
 
-    def input_contiguous(self, node: Node) -> None:
-        """A result of another program: contiguous, whatever layout PyTorch would have given it."""
+    def input_from_program(self, node: Node) -> None:
+        """A result of another program: as that one hands it out (see output)."""
         value = node.meta["val"]
-        self.vals[node] = self.graph.input("input", value.dtype, [self.dim(size) for size in value.shape], None, node.name)
+        shape, order = [self.dim(size) for size in value.shape], memory_order(value)
+        strides, step = [None] * len(shape), 1
+        for d in reversed(order or ()):
+            strides[d] = self.dim(step)
+            step = step * value.shape[d]
+        self.vals[node] = self.graph.input("input", value.dtype, shape, strides if order else None, node.name)
         self.inputs.append(node)
+
+    def output(self, node: Node) -> list | None:
+        """Makes a value a result; returns the order of its dims in memory, None when they stand as they are. The program's own
+        result is the contiguous permute."""
+        order, value = memory_order(node.meta["val"]), self.vals[node]
+        if order:
+            value = self.graph.node("aten.permute.default", [value, order], {}, None)[0]
+        self.graph.output(value)
+        return order
 
     def literal(self, node: Node, value: torch.Tensor) -> None:
         """A small constant tensor: its bytes go into the program."""
@@ -203,6 +217,27 @@ class Importer:
             sizes = [self.dim(size) for size in value.shape]
             if not self.graph.same_dims(shape, sizes):
                 raise _ext.Unsupported(f"internal: shape {list(shape)} inferred, PyTorch says {sizes}")
+
+
+def memory_order(value) -> list | None:
+    """The order in which a dense tensor's dims lie in memory, outermost first, as eager has it (channels_last); None: contiguous,
+    or not dense. Of sizes that vary the examples count."""
+    if value.dim() < 2:
+        return None
+    sizes, strides = [_hint(size) for size in value.shape], [_hint(stride) for stride in value.stride()]
+    order = sorted((d for d in range(len(sizes))), key=lambda d: (-strides[d], d))
+    order = [d for d in order if sizes[d] == 1] + [d for d in order if sizes[d] != 1]
+    step = 1
+    for d in reversed(order):
+        if sizes[d] != 1 and strides[d] != step:
+            return None
+        step *= sizes[d]
+    wide = [d for d in order if sizes[d] != 1]
+    return order if wide != sorted(wide) else None
+
+
+def _hint(size) -> int:
+    return size if isinstance(size, int) else size.node.hint if size.node.hint is not None else 2
 
 
 def tensors_of(value, keep: bool = False) -> list:

@@ -236,12 +236,11 @@ class _Cutter:
                         if source in imp.vals or source in inside or not is_tensor(source.meta.get("val")):
                             continue
                         if source.op == "call_function" and self._supported(source):
-                            imp.input_contiguous(source)
+                            imp.input_from_program(source)
                         else:
                             self._external(imp, source)
                     imp.node(node)
-            for node in outs:
-                imp.graph.output(imp.vals[node])
+            orders = [imp.output(node) for node in outs]
             args, layout, given = [], [], set()
             position = {node: i for i, node in enumerate(imp.inputs)}
             for node in self.nodes:  # in calling order, sizes where they stand
@@ -267,6 +266,8 @@ class _Cutter:
         name = f"{self.record.name} part {len(self.record.segments)}" if whole is None else self.record.name
         with self.record.stage("compile"):
             program = imp.graph.compile(layout, self.options.no_compiler, self.options.dump, _zig(), name)
+            if any(orders):
+                program.output_orders(orders)
         place = {node: i for i, node in enumerate(self.placeholders)}
         self.record.segments.append(Segment(program, operators, [place.get(node) for node in args]))
         return program, args, outs

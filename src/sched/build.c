@@ -317,6 +317,15 @@ static int merge(ty_b *b, int n, ty_dim *var, ty_dim *ext, bool one) {
   return n;
 }
 
+/* Which dim becomes the columns: the last, unless it is only a few long (the channels of an image that is turned channels last). */
+static int long_dim(ty_b *b) {
+  enum { FEW = 8 };
+  int last = b->nrow - 1, best = last;
+  for (int i = last; i >= 0 && ty_dim_hint(b->g, b->row_ext[last]) < FEW; i--)
+    if (ty_dim_hint(b->g, b->row_ext[i]) > 4 * ty_dim_hint(b->g, b->row_ext[best])) best = i;
+  return best;
+}
+
 static void domain(ty_b *b) {
   ty_group *gr = b->gr;
   ty_graph *g = b->g;
@@ -336,7 +345,12 @@ static void domain(ty_b *b) {
     cv[nc] = gr->var[last]; ce[nc++] = gr->ext[last];
   }
   b->nrow = merge(b, b->nrow, b->row, b->row_ext, false);
-  if (plain && !gr->anchor && b->nrow) { b->nrow--; cv[nc] = b->row[b->nrow]; ce[nc++] = b->row_ext[b->nrow]; }
+  if (plain && !gr->anchor && b->nrow) {
+    int last = long_dim(b);
+    cv[nc] = b->row[last]; ce[nc++] = b->row_ext[last];
+    b->nrow--;
+    for (int i = last; i < b->nrow; i++) { b->row[i] = b->row[i + 1]; b->row_ext[i] = b->row_ext[i + 1]; }
+  }
   merge(b, nc, cv, ce, true);
   merge(b, nk, kv, ke, true);
   b->col = nc ? cv[0] : -1; b->col_ext = nc ? ce[0] : ty_dim_const(g, 1);

@@ -58,9 +58,12 @@ static void fill_outputs(ext_program *p, ty_model *model) {
   for (int i = 0; i < p->nout; i++) {
     ty_model_output o;
     ty_model_get_output(model, i, &o);
-    Py_XDECREF(p->out[i].empty_args);
-    p->out[i] = (ext_output){ .dtype = o.dtype, .rank = o.rank, .shape = o.shape, .fixed = true };
-    for (int d = 0; d < o.rank; d++) p->out[i].fixed &= ty_dim_is_const(p->graph, o.shape[d], NULL);
+    ext_output *out = &p->out[i];
+    Py_CLEAR(out->empty_args);
+    out->dtype = o.dtype, out->shape = o.shape, out->fixed = true;
+    for (int d = 0; d < o.rank && out->rank != o.rank; d++) out->order[d] = (signed char)d; /* until output_orders says otherwise */
+    out->rank = o.rank;
+    for (int d = 0; d < o.rank; d++) out->fixed &= ty_dim_is_const(p->graph, o.shape[d], NULL);
   }
 }
 bool ext_program_refill(ext_program *p, ty_model *model) {
@@ -165,6 +168,28 @@ static PyObject *text(char *s) { /* takes ownership */
   return r;
 }
 static const ext_set *first(PyObject *self) { return ((ext_program *)self)->sets[0]; }
+static PyObject *program_output_orders(PyObject *self, PyObject *list) {
+  ext_program *p = (ext_program *)self;
+  if (PySequence_Size(list) != p->nout) return PyErr_Format(PyExc_ValueError, "tuyere: orders of %d outputs are wanted", p->nout);
+  for (int i = 0; i < p->nout; i++) {
+    PyObject *order = PySequence_GetItem(list, i);
+    ext_output *o = &p->out[i];
+    bool ok = order != NULL, seen[TY_MAX_RANK] = { 0 };
+    if (ok && order != Py_None) {
+      ok = PySequence_Size(order) == o->rank;
+      for (int d = 0; ok && d < o->rank; d++) {
+        PyObject *item = PySequence_GetItem(order, d);
+        long v = item ? PyLong_AsLong(item) : -1;
+        Py_XDECREF(item);
+        if ((ok = v >= 0 && v < o->rank && !seen[v])) seen[v] = true, o->order[d] = (signed char)v;
+      }
+      Py_CLEAR(o->empty_args);
+    }
+    Py_XDECREF(order);
+    if (!ok) return PyErr_Occurred() ? NULL : (PyErr_SetString(PyExc_ValueError, "tuyere: an order of dims is a permutation"), NULL);
+  }
+  Py_RETURN_NONE;
+}
 static PyObject *program_explain(PyObject *self, PyObject *u) { (void)u; return text(ty_model_explain(first(self)->model)); }
 static PyObject *program_source(PyObject *self, PyObject *u) { (void)u; return text(ty_model_source(first(self)->model)); }
 static PyObject *program_text(PyObject *self, PyObject *u) {
@@ -262,6 +287,7 @@ static PyObject *program_counts(PyObject *self, PyObject *u) {
 }
 static PyMethodDef methods[] = {
   { "run", (PyCFunction)(void (*)(void))ext_program_run, METH_FASTCALL, "run(*args) -> tuple of tensors" },
+  { "output_orders", program_output_orders, METH_O, "output_orders([None or the order of dims in memory, ...]): each result is handed out as that permute" },
   { "explain", program_explain, METH_NOARGS, "what was compiled, as JSON text" },
   { "source", program_source, METH_NOARGS, "the C text of the emitted kernels" },
   { "text", program_text, METH_NOARGS, "the steps, as text" },

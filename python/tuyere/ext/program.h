@@ -17,7 +17,8 @@ typedef struct ext_input {
   double bytes;          /* when fixed; else 1 */
 } ext_input;
 typedef struct ext_intarg { int arg; ext_size size; } ext_intarg;
-typedef struct ext_output { ty_dtype dtype; int rank; const ty_dim *shape; bool fixed; PyObject *empty_args; } ext_output;
+/* shape: of the program's own, contiguous result, of which the tensor is a permute: dim order[i] of the tensor lies i-th in memory. */
+typedef struct ext_output { ty_dtype dtype; int rank; const ty_dim *shape; bool fixed; PyObject *empty_args; signed char order[TY_MAX_RANK]; } ext_output;
 
 /* What one call needs; kept in a list, taken and given back under the GIL. */
 typedef struct ext_frame {

@@ -189,9 +189,10 @@ static PyObject *tuple_of(int n, const int64_t *v) {
 static PyObject *empty_args(ext_program *p, const ext_frame *f, const ext_output *o) {
   int64_t size[TY_MAX_RANK], stride[TY_MAX_RANK], step = 1;
   for (int i = o->rank - 1; i >= 0; i--) {
-    size[i] = ty_dim_eval(p->graph, o->shape[i], f->syms);
-    stride[i] = step;
-    step *= size[i] > 1 ? size[i] : 1;
+    int d = o->order[i];
+    size[d] = ty_dim_eval(p->graph, o->shape[i], f->syms);
+    stride[d] = step;
+    step *= size[d] > 1 ? size[d] : 1;
   }
   PyObject *a = tuple_of(o->rank, size), *b = tuple_of(o->rank, stride), *r = NULL;
   if (a && b) r = Py_BuildValue("OOO", a, b, p->st->dtypes[o->dtype]);
