@@ -148,6 +148,9 @@ class Importer:
             return
         if not isinstance(target, torch._ops.OpOverload):
             raise _ext.Unsupported(f"not an ATen operator: {getattr(target, '__name__', target)}")
+        if target is torch.ops.aten.as_strided.default and _strided_as_it_is(node):
+            self.vals[node] = self.vals[node.args[0]]
+            return
         name = table.op_name(target)
         if name not in table.supported_schemas():
             raise _ext.Unsupported("not in the table of operators")
@@ -234,6 +237,16 @@ def memory_order(value) -> list | None:
         step *= sizes[d]
     wide = [d for d in order if sizes[d] != 1]
     return order if wide != sorted(wide) else None
+
+
+def _strided_as_it_is(node: Node) -> bool:
+    """as_strided that changes the strides of dims of size 1 at most (AOTAutograd's average over an image has one)."""
+    value, source = node.meta["val"], node.args[0].meta["val"]
+    return (
+        [*map(str, value.shape)] == [*map(str, source.shape)]
+        and all(str(n) == "1" or str(a) == str(b) for n, a, b in zip(value.shape, value.stride(), source.stride()))
+        and (len(node.args) < 4 or node.args[3] in (None, 0))
+    )
 
 
 def _hint(size) -> int:
