@@ -181,7 +181,7 @@ ty_status ty_pass_pack(ty_graph *g) {
     ty_node *before = n->prev;
     ty_value *r = rewrite(g, c, nc, n);
     for (ty_node *k = before ? before->next : g->first; k != n; k = k->next) {
-      k->from = k->op == TY_OP_pack || k->op == TY_OP_conv_pack ? NULL : n->op == TY_OP_linear ? "linear" : n->from;
+      k->from = !g->eager && (k->op == TY_OP_pack || k->op == TY_OP_conv_pack) ? NULL : n->op == TY_OP_linear ? "linear" : n->from;
       k->origin = n->origin;
     }
     if (!r) {

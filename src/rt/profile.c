@@ -21,7 +21,7 @@ void ty_program_stat(const ty_program *p, int step, ty_step_stat *out) {
   if (step < 0 || step >= p->step.n) return;
   const rt_step *s = &p->step.p[step];
   pthread_mutex_lock(&unconst(p)->prof_lock);
-  *out = (ty_step_stat){s->name, s->kernel, s->fold, s->calls, s->seconds, s->sum_flops, s->sum_bytes};
+  *out = (ty_step_stat){s->name, s->kernel, s->fold, s->origin, s->calls, s->seconds, s->sum_flops, s->sum_bytes};
   pthread_mutex_unlock(&unconst(p)->prof_lock);
 }
 
@@ -35,6 +35,18 @@ void ty_program_memory(const ty_program *p, ty_memory *out) {
   out->literals = p->literals;
   out->buffers = p->buf.n;
   out->steps = p->step.n;
+}
+
+ty_status ty_program_cost(ty_program *p, ty_ctx *ctx, const int64_t *syms, double *flops, ty_memory *memory) {
+  rt_bind *b;
+  rt_slot *s;
+  TY_TRY(ty_rt_bind_get(p, ctx, syms, &b, &s));
+  *flops = 0;
+  for (int i = 0; i < b->nbound; i++)
+    if (b->bound[i].step->flops >= 0) *flops += b->bound[i].flops; /* loops have an estimate only */
+  ty_rt_bind_put(p, b, s);
+  ty_program_memory(p, memory);
+  return TY_OK;
 }
 
 static void print_expr(const ty_program *p, ty_str *out, ty_pexpr i) {

@@ -179,7 +179,7 @@ static bool loop_copy(ty_program *p, rt_step *s, const ty_step_loop *l) {
 }
 
 static bool step_begin(ty_program *p, rt_step *s, const ty_step_info *info, rt_kind kind) {
-  *s = (rt_step){.kind = kind, .flops = info->flops, .bytes = info->bytes, .fold = info->fold, .ref0 = p->ref.n, .group = -1};
+  *s = (rt_step){.kind = kind, .flops = info->flops, .bytes = info->bytes, .fold = info->fold, .origin = info->origin, .ref0 = p->ref.n, .group = -1};
   atomic_init(&s->fn, NULL);
   s->name = ty_arena_strdup(&p->mem, info->name ? info->name : "step");
   s->kernel = ty_arena_strdup(&p->mem, info->kernel ? info->kernel : "");

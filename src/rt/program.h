@@ -75,7 +75,7 @@ typedef struct ty_step_scan { ty_pbuf src, dst; ty_dtype dtype; bool prod; ty_pe
  * runs when a parameter it depends on has changed and not at each call. The structs and their arrays are copied.
  * `name`: what profile and explain show, e.g. "linear+gelu [M,768]x[768,3072]"; `flops`, `bytes`: work as expressions, for
  * GFLOP/s and GB/s (-1: none). */
-typedef struct ty_step_info { const char *name; const char *kernel; ty_pexpr flops, bytes; bool fold; } ty_step_info;
+typedef struct ty_step_info { const char *name; const char *kernel; ty_pexpr flops, bytes; bool fold; int origin; } ty_step_info; /* origin: see tuyere.h */
 int ty_program_add_loop(ty_program *, const ty_step_info *, const ty_step_loop *);
 int ty_program_add_gemm(ty_program *, const ty_step_info *, const ty_step_gemm *);
 int ty_program_add_attn(ty_program *, const ty_step_info *, const ty_step_attn *);
@@ -115,11 +115,13 @@ ty_status ty_program_run(ty_program *, ty_ctx *, const ty_run *);
 bool ty_program_input_folded(const ty_program *, int input);
 
 /* ---- Looking ---- */
-typedef struct ty_step_stat { const char *name, *kernel; bool fold; uint64_t calls; double seconds; double flops, bytes; } ty_step_stat; /* sums over calls */
+typedef struct ty_step_stat { const char *name, *kernel; bool fold; int origin; uint64_t calls; double seconds; double flops, bytes; } ty_step_stat; /* sums over calls */
 void ty_program_profile(ty_program *, bool on); /* clears and starts, or stops */
 int ty_program_nsteps(const ty_program *);
 void ty_program_stat(const ty_program *, int step, ty_step_stat *);
 typedef struct ty_memory { size_t arena, arena_naive, state, literals; int buffers, barriers, steps; } ty_memory; /* for the last bound shape */
 void ty_program_memory(const ty_program *, ty_memory *);
+/* What a run with these sizes would cost, without running: floating-point operations of products and attention, and memory. */
+ty_status ty_program_cost(ty_program *, ty_ctx *, const int64_t *syms, double *flops, ty_memory *);
 void ty_program_print(const ty_program *, ty_str *out);
 #endif

@@ -40,6 +40,7 @@ typedef struct rt_step {
   const char *name, *kernel;
   ty_pexpr flops, bytes;
   bool fold;
+  int origin;
   int ref0, nrefs;
   int group;                 /* fold: steps of one group are run again together */
   bool has_loop;

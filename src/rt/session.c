@@ -76,7 +76,7 @@ tuyere_status tuyere_model_step(const tuyere_model *m, int i, tuyere_step *out) 
   if (i < 0 || i >= tuyere_model_num_steps(m)) return TUYERE_INVALID;
   ty_step_stat s;
   ty_program_stat(m->program, i, &s);
-  *out = (tuyere_step){.name = s.name, .kernel = s.kernel, .calls = s.calls, .seconds = s.seconds, .flops = s.flops, .bytes = s.bytes};
+  *out = (tuyere_step){.name = s.name, .kernel = s.kernel, .calls = s.calls, .seconds = s.seconds, .flops = s.flops, .bytes = s.bytes, .origin = s.origin};
   return TUYERE_OK;
 }
 

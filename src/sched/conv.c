@@ -68,7 +68,7 @@ ty_status ty_sc_emit_conv(ty_sc *s, ty_node *n, const ty_group *gr, const char *
   bool fold = gr ? gr->fold : ty_sc_info(s, o)->fold;
   ty_step_info i = ty_sc_step_info(s, gr ? gr->at : n, gr ? "" : "convolution", fused, gr ? gr->root : o, kernel_name(s, c.kind), flops, fold);
   ty_program_add_conv(s->prog, &i, &c);
-  ty_sc_record(s, gr ? gr->at : n, &i, gr ? fused : "convolution", gr ? gr->declined : "its result is needed in memory as it is", loop);
+  ty_sc_record(s, &i, gr ? fused : "convolution", gr ? gr->declined : "its result is needed in memory as it is", loop);
   return TY_OK;
 }
 
@@ -89,6 +89,6 @@ ty_status ty_sc_emit_conv_pack(ty_sc *s, ty_node *n) {
                                            lit(s, ty_packed_conv_floats(kern, p.kind, &p.s) * (int64_t)sizeof(float)), o->name);
   ty_step_info inf = ty_sc_step_info(s, n, "pack", "", w, "pack_conv_f32", -1, i->fold);
   ty_program_add_conv_pack(s->prog, &inf, &p);
-  ty_sc_record(s, n, &inf, "pack", "", -1);
+  ty_sc_record(s, &inf, "pack", "", -1);
   return TY_OK;
 }

@@ -13,7 +13,6 @@ typedef struct ty_sched_step {
   const char *declined;      /* why a better kernel or fusion was not taken; "" when there is nothing to say */
   bool fold;
   int loop;                  /* index into loops, -1 */
-  int origin;                /* number of the ATen operator whose result it computes (ty_node) */
 } ty_sched_step;
 /* A schedule owns its loops, the program and its texts. The program does not outlive the loops. */
 typedef struct ty_sched {

@@ -106,7 +106,7 @@ ty_status ty_sc_steps(ty_sc *);
 ty_pexpr ty_sc_expr(ty_sc *, ty_dim);
 ty_place *ty_sc_place(ty_sc *, ty_value *base); /* gives it memory at first need */
 ty_step_info ty_sc_step_info(ty_sc *, const ty_node *, const char *head, const char *fused, const ty_value *shape, const char *kernel, ty_dim flops, bool fold);
-void ty_sc_record(ty_sc *, const ty_node *, const ty_step_info *, const char *fused, const char *declined, int loop);
+void ty_sc_record(ty_sc *, const ty_step_info *, const char *fused, const char *declined, int loop);
 
 /* conv.c: a convolution that stores its result, or with the epilogue of a group; its weight */
 ty_status ty_sc_emit_conv(ty_sc *, ty_node *, const ty_group *, const char *fused, const ty_step_loop *, int loop);

@@ -83,14 +83,15 @@ ty_step_info ty_sc_step_info(ty_sc *s, const ty_node *n, const char *head, const
     ty_str_add(&t, " ");
     shape_text(s, shape, &t);
   }
-  ty_step_info i = { .name = ty_arena_strdup(&s->out->arena, t.p ? t.p : ""), .kernel = kernel, .flops = flops < 0 ? -1 : ex(s, flops), .bytes = -1, .fold = fold };
+  ty_step_info i = { .name = ty_arena_strdup(&s->out->arena, t.p ? t.p : ""), .kernel = kernel, .flops = flops < 0 ? -1 : ex(s, flops), .bytes = -1, .fold = fold,
+                     .origin = s->g->eager ? n->origin : 0 };
   ty_str_free(&t);
   if (!i.name) s->failed = true;
   return i;
 }
 
-void ty_sc_record(ty_sc *s, const ty_node *n, const ty_step_info *i, const char *fused, const char *declined, int loop) {
-  ty_sched_step st = { i->name, i->kernel, ty_arena_strdup(&s->out->arena, fused), declined, i->fold, loop, n->origin };
+void ty_sc_record(ty_sc *s, const ty_step_info *i, const char *fused, const char *declined, int loop) {
+  ty_sched_step st = { i->name, i->kernel, ty_arena_strdup(&s->out->arena, fused), declined, i->fold, loop };
   if (!st.fused || !TY_PUSH(&s->out->steps, st)) s->failed = true;
 }
 
@@ -190,14 +191,14 @@ static ty_status emit_group(ty_sc *s, int gi) {
     g.epilogue = &sl;
     ty_step_info i = ty_sc_step_info(s, gr->at, "", fused, gr->root, gemm_kernel(s, &g), flops, gr->fold);
     ty_program_add_gemm(s->prog, &i, &g);
-    ty_sc_record(s, gr->at, &i, fused, gr->declined, li);
+    ty_sc_record(s, &i, fused, gr->declined, li);
   } else {
     char hex[33];
     ty_hash_hex(l->hash, hex);
     const char *kn = ty_arena_printf(&s->out->arena, "loop_%.8s", hex);
     ty_step_info i = ty_sc_step_info(s, gr->at, *fused ? "" : "copy", fused, gr->root, kn ? kn : "", -1, gr->fold);
     ty_program_add_loop(s->prog, &i, &sl);
-    ty_sc_record(s, gr->at, &i, *fused ? fused : "copy", gr->declined, li);
+    ty_sc_record(s, &i, *fused ? fused : "copy", gr->declined, li);
   }
   ty_built_free(&b);
   return st;
@@ -211,7 +212,7 @@ static ty_status emit_gemm(ty_sc *s, ty_node *n) {
   bool fold = ty_sc_info(s, n->outs[0])->fold;
   ty_step_info i = ty_sc_step_info(s, n, "gemm", "", n->outs[0], gemm_kernel(s, &g), flops, fold);
   ty_program_add_gemm(s->prog, &i, &g);
-  ty_sc_record(s, n, &i, strrchr(ty_op_get(n->op)->name, '.') + 1, "its result is needed in memory as it is", -1);
+  ty_sc_record(s, &i, strrchr(ty_op_get(n->op)->name, '.') + 1, "its result is needed in memory as it is", -1);
   return TY_OK;
 }
 
@@ -250,7 +251,7 @@ static ty_status emit_attention(ty_sc *s, ty_node *n) {
   ty_dim bh = ty_dim_mul(s->g, q->shape[0], q->shape[1]), dd = ty_dim_add(s->g, q->shape[3], v->shape[3]);
   ty_step_info i = ty_sc_step_info(s, n, "attention", "", o, "attn_f32", gemm_flops(s, bh, q->shape[2], k->shape[2], dd), ty_sc_info(s, o)->fold);
   ty_program_add_attn(s->prog, &i, &a);
-  ty_sc_record(s, n, &i, "attention", "", -1);
+  ty_sc_record(s, &i, "attention", "", -1);
   return TY_OK;
 }
 
@@ -267,7 +268,7 @@ static ty_status emit_pack(ty_sc *s, ty_node *n) {
                                            lit(s, ty_packed_b_floats(ty_program_panel(s->prog), K, N) * (int64_t)sizeof(float)), o->name);
   ty_step_info inf = ty_sc_step_info(s, n, "pack", "", w, "pack_b_f32", -1, i->fold);
   ty_program_add_pack(s->prog, &inf, &p);
-  ty_sc_record(s, n, &inf, "pack", "", -1);
+  ty_sc_record(s, &inf, "pack", "", -1);
   return TY_OK;
 }
 
@@ -282,7 +283,7 @@ static ty_status emit_scan(ty_sc *s, ty_node *n) {
                      .inner = x->rank ? ex(s, ty_dim_product(s->g, x->rank - (int)d - 1, x->shape + d + 1)) : lit(s, 1) };
   ty_step_info i = ty_sc_step_info(s, n, "scan", "", o, "scan", -1, ty_sc_info(s, o)->fold);
   ty_program_add_scan(s->prog, &i, &c);
-  ty_sc_record(s, n, &i, "scan", "", -1);
+  ty_sc_record(s, &i, "scan", "", -1);
   return TY_OK;
 }
 
