@@ -1,0 +1,63 @@
+/* cmd_compile.c: `tuyere compile`: an archive as a shared library with its weights and a header. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "cli/model.h"
+
+/* "dir/all-MiniLM.pt2" as an identifier: "all_MiniLM". */
+static void stem(const char *path, ty_str *o) {
+  const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path, *dot = strrchr(name, '.');
+  if (isdigit((unsigned char)*name)) ty_str_add(o, "_");
+  for (const char *p = name; *p && p != dot; p++) ty_str_add(o, "%c", isalnum((unsigned char)*p) ? *p : '_');
+  if (!o->n) ty_str_add(o, "model");
+}
+
+static int run(ty_cli *c) {
+  ty_cli_model m = { 0 };
+  ty_str prefix = { 0 }, fixed = { 0 };
+  for (int i = 0; i < c->given.n; i++)
+    if (!strcmp(c->given.p[i].opt->name, "static")) ty_str_add(&fixed, "%s%s", fixed.n ? "," : "", c->given.p[i].value);
+  if (ty_cli_has(c, "output")) ty_str_add(&prefix, "%s", ty_cli_value(c, "output"));
+  else stem(c->args[0], &prefix);
+  int code = prefix.failed || fixed.failed ? ty_cli_nomem(c) : ty_cli_model_open(c, c->args[0], &m);
+  if (!code && !m.archive) code = ty_cli_fail(c, "%s: deployed already", m.path);
+  double t = ty_now();
+  ty_cli_progress(c, "compiling %s", c->args[0]);
+  tuyere_options o = { .targets = ty_cli_value(c, "target"), .fixed = fixed.n ? fixed.p : NULL };
+  if (!code && tuyere_model_deploy(c->ctx, m.file, &o, prefix.p)) code = ty_cli_fail(c, "%s", tuyere_error(c->ctx));
+  t = ty_now() - t;
+  ty_cli_progress(c, NULL);
+  static const char *const ends[] = { "so", "weights", "h" };
+  for (int i = 0; i < 3 && !code && !c->quiet; i++) {
+    struct stat info;
+    char size[32];
+    ty_str path = { 0 };
+    ty_str_add(&path, "%s.%s", prefix.p, ends[i]);
+    if (path.p && !stat(path.p, &info)) {
+      ty_cli_bytes(size, (double)info.st_size);
+      printf("%s  %s\n", path.p, size);
+    }
+    ty_str_free(&path);
+  }
+  if (!code && c->verbose) {
+    char took[32];
+    ty_cli_time(took, t);
+    printf("took %s\n", took);
+  }
+  ty_str_free(&prefix);
+  ty_str_free(&fixed);
+  ty_cli_model_close(&m);
+  return code;
+}
+
+static const ty_cli_opt opts[] = {
+  { "output", 'o', "PREFIX", "PREFIX.so, PREFIX.weights and PREFIX.h are written\n(default: the archive's name, in this directory)" },
+  { "target", 0, "LIST", "CPU levels to compile for: portable, avx2, avx512\n(default: all); the best one is chosen when it is loaded" },
+  { "static", 0, "NAME=1x128", "sizes that are fixed for an input (-1: left open)" },
+  { 0 },
+};
+const ty_cli_command ty_cli_compile = { "compile", "ARCHIVE", "makes a shared library that needs nothing but libc",
+  "PREFIX.h has the entry points and an example. Sizes are those of the archive: what was exported with\n"
+  "dynamic shapes stays open unless --static fixes it.\n"
+  "Example: tuyere compile model.pt2 -o build/model --target avx2,avx512 --static input_ids=1x128\n", opts, 1, 1, run };
