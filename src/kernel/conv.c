@@ -2,15 +2,28 @@
 #include "kernel/conv_int.h"
 
 static const conv_kind *const kinds[TY_CONV_KINDS] = {
-    [TY_CONV_DIRECT] = &ty_conv_kind_direct, [TY_CONV_DEPTHWISE] = &ty_conv_kind_depthwise, [TY_CONV_GROUPED] = &ty_conv_kind_grouped};
+    [TY_CONV_DIRECT] = &ty_conv_kind_direct, [TY_CONV_DEPTHWISE] = &ty_conv_kind_depthwise, [TY_CONV_GROUPED] = &ty_conv_kind_grouped,
+    [TY_CONV_WINOGRAD] = &ty_conv_kind_winograd};
 
 bool ty_conv_can(ty_conv_kind kind, const ty_conv_shape *s) { return kinds[kind] && kinds[kind]->can(s); }
 
+/* Cycles of one core by a model: multiply-adds at two vectors a cycle times what the kernels reach of that, or the weights from memory at
+ * 10 bytes a cycle if that takes longer (Winograd's are four times as large), and about 90 and 60 cycles a vector for the transforms. */
+static bool winograd_pays(const ty_kernels *ks, const ty_conv_shape *s, const int64_t out[3]) {
+  if (out[1] <= 0 || out[2] <= 0) return false;
+  double images = (double)kernel_max(1, out[0]), tiles = images * (double)(kernel_ceil(out[1], 4) * kernel_ceil(out[2], 4));
+  double pairs = (double)s->c * (double)s->o, inside = (3 - 2.0 / (double)out[1]) * (3 - 2.0 / (double)out[2]);
+  double direct = images * (double)(out[1] * out[2]) * inside * pairs / (2 * ks->lanes) / 0.85, read = 9 * pairs * 4 / 10;
+  double products = 36 * tiles * (double)((s->c + 8) * s->o) / (2 * ks->lanes) / 0.85; /* 8: storing and starting the sums */
+  if (read > direct) direct = read;
+  if (4 * read > products) products = 4 * read;
+  return products + tiles * (double)(s->c * 90 + s->o * 60) / ks->lanes < 0.9 * direct;
+}
+
 ty_conv_kind ty_conv_choose(const ty_kernels *ks, const ty_conv_shape *s, const int64_t out[3]) {
-  (void)ks, (void)out;
   if (ty_conv_can(TY_CONV_DEPTHWISE, s)) return TY_CONV_DEPTHWISE;
   if (ty_conv_can(TY_CONV_GROUPED, s)) return TY_CONV_GROUPED;
-  return TY_CONV_DIRECT;
+  return ty_conv_can(TY_CONV_WINOGRAD, s) && winograd_pays(ks, s, out) ? TY_CONV_WINOGRAD : TY_CONV_DIRECT;
 }
 
 int64_t ty_packed_conv_floats(const ty_kernels *ks, ty_conv_kind kind, const ty_conv_shape *s) { return kinds[kind]->packed(ks->nr, s); }

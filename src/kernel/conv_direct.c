@@ -19,28 +19,19 @@ enum {
   NEAR = 1024,         /* floats of B to prefetch ahead when there is one strip */
 };
 
-/* Panels of a group. */
-typedef struct panels { int64_t unit, units, count, k; } panels;
-
-static panels panels_of(int64_t nr, const ty_conv_shape *s) {
-  panels p = {.unit = nr % 16 ? nr : 16, .k = conv_window(s) * s->c};
-  p.units = kernel_ceil(s->o, p.unit), p.count = kernel_ceil(p.units, nr / p.unit);
-  return p;
-}
-static int64_t panel_at(const panels *p, int64_t i) { return kernel_share(p->units, i, p->count) * p->unit; } /* first column */
-
 static bool direct_can(const ty_conv_shape *s) { return s->c > 0 && s->o > 0; }
 
 static int64_t direct_packed(int64_t nr, const ty_conv_shape *s) {
-  panels p = panels_of(nr, s);
-  return s->groups * p.units * p.unit * p.k;
+  conv_panels p = conv_panels_of(nr, s->o);
+  return s->groups * p.units * p.unit * conv_window(s) * s->c;
 }
 
 static void direct_pack(int64_t nr, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst, int part, int parts) {
-  panels p = panels_of(nr, s);
+  conv_panels p = conv_panels_of(nr, s->o);
+  int64_t k = conv_window(s) * s->c;
   for (int64_t q = kernel_share(s->groups * p.count, part, parts), end = kernel_share(s->groups * p.count, part + 1, parts); q < end; q++) {
-    int64_t g = q / p.count, n0 = panel_at(&p, q % p.count), width = panel_at(&p, q % p.count + 1) - n0, real = kernel_min(width, s->o - n0);
-    float *d = dst + (g * p.units * p.unit + n0) * p.k;
+    int64_t g = q / p.count, n0 = conv_panel_at(&p, q % p.count), width = conv_panel_at(&p, q % p.count + 1) - n0, real = kernel_min(width, s->o - n0);
+    float *d = dst + (g * p.units * p.unit + n0) * k;
     const float *src = w + (g * s->o + n0) * ldw[0];
     for (int64_t c = 0; c < s->c; c++, d += width) { /* channel by channel: a torch weight has its taps together */
       float *row = d;
@@ -55,7 +46,8 @@ static void direct_pack(int64_t nr, const ty_conv_shape *s, const float *w, cons
 
 typedef struct direct_plan {
   ty_conv v; /* with dims merged where that loses nothing */
-  panels p;
+  conv_panels p;
+  int64_t k;               /* values a sum goes over */
   int64_t rows;            /* pixels of a block, at most */
   int64_t taps, channels;  /* of a block of k, at most; channels < c only if taps is 1 */
   int64_t group, width;    /* panels of a tile, at most; its columns */
@@ -87,7 +79,7 @@ static ty_conv direct_merge(ty_conv v) {
 static direct_plan direct_plan_make(const ty_kernels *ks, const ty_conv *v) {
   direct_plan p = {.v = direct_merge(*v)};
   const ty_conv_shape *s = &p.v.s;
-  p.p = panels_of(v->b_nr ? v->b_nr : ks->nr, s);
+  p.p = conv_panels_of(v->b_nr ? v->b_nr : ks->nr, s->o), p.k = conv_window(s) * s->c;
   int64_t line = kernel_max(1, p.v.out[2]), all = kernel_max(1, p.v.batch * p.v.out[0] * p.v.out[1] * line), window = conv_window(s);
   p.rows = line >= ROWS_MAX ? kernel_ceil(line, kernel_ceil(line, ROWS_MAX)) : ROWS_MAX / line * line;
   p.rows = kernel_min(all, kernel_min(ROWS_MAX, kernel_up(p.rows, ks->mr)));
@@ -214,17 +206,17 @@ static void direct_columns(const ty_kernels *ks, const direct_plan *p, const blo
 static void direct_tile(const ty_kernels *ks, const direct_plan *p, int64_t g, int64_t p0, int64_t p1, const strip *strips, int64_t count,
                         float *tile, int64_t ldt, const float *after) {
   const ty_conv *v = &p->v;
-  int64_t window = conv_window(&v->s), base = panel_at(&p->p, p0);
-  const float *weights = v->b + g * p->p.units * p->p.unit * p->p.k;
+  int64_t window = conv_window(&v->s), base = conv_panel_at(&p->p, p0);
+  const float *weights = v->b + g * p->p.units * p->p.unit * p->k;
   for (block b = {0}; b.t0 < window; b.t0 = b.t1)
     for (b.t1 = kernel_min(b.t0 + p->taps, window), b.c0 = 0; b.c0 < v->s.c; b.c0 = b.c1) {
       b.c1 = kernel_min(b.c0 + p->channels, v->s.c);
       for (int64_t q = p0; q < p1; q++) {
-        int64_t n0 = panel_at(&p->p, q), width = panel_at(&p->p, q + 1) - n0, real = kernel_min(width, v->s.o - n0);
-        const float *start = weights + n0 * p->p.k + (b.t0 * v->s.c + b.c0) * width, *then = start + width * p->p.k;
+        int64_t n0 = conv_panel_at(&p->p, q), width = conv_panel_at(&p->p, q + 1) - n0, real = kernel_min(width, v->s.o - n0);
+        const float *start = weights + n0 * p->k + (b.t0 * v->s.c + b.c0) * width, *then = start + width * p->k;
         if (q + 1 == p1) {
           bool last = b.t1 == window && b.c1 == v->s.c;
-          then = last ? after : weights + base * p->p.k + (b.c1 < v->s.c ? b.t0 * v->s.c + b.c1 : b.t1 * v->s.c) * (panel_at(&p->p, p0 + 1) - base);
+          then = last ? after : weights + base * p->k + (b.c1 < v->s.c ? b.t0 * v->s.c + b.c1 : b.t1 * v->s.c) * (conv_panel_at(&p->p, p0 + 1) - base);
         }
         bool spill = !v->epi && real < width;
         for (int64_t j = 0; j < real; j += ks->nr) {
@@ -237,7 +229,7 @@ static void direct_tile(const ty_kernels *ks, const direct_plan *p, int64_t g, i
         }
       }
     }
-  int64_t n0 = panel_at(&p->p, p1 - 1), width = panel_at(&p->p, p1) - n0, real = kernel_min(width, v->s.o - n0);
+  int64_t n0 = conv_panel_at(&p->p, p1 - 1), width = conv_panel_at(&p->p, p1) - n0, real = kernel_min(width, v->s.o - n0);
   if (v->epi || real == width) return;
   for (const strip *t = strips; t < strips + count; t++)
     for (int64_t i = 0; i < t->n; i++)
@@ -255,7 +247,7 @@ static direct_share direct_share_of(const ty_kernels *ks, const direct_plan *p, 
     int64_t tn = kernel_min(nt / tm, line);
     double m = (double)kernel_up(kernel_ceil(pixels, tm), kernel_min(ks->mr, v->out[2])), n = (double)(kernel_ceil(line, tn) * kernel_ceil(p->p.units, p->p.count) * p->p.unit);
     n = n < (double)(v->s.groups * p->p.units * p->p.unit) ? n : (double)(v->s.groups * p->p.units * p->p.unit);
-    double cost = m * n * (double)p->p.k / (2 * ks->lanes) + n * (double)p->p.k / 4 + m * (double)(v->s.c * v->s.groups);
+    double cost = m * n * (double)p->k / (2 * ks->lanes) + n * (double)p->k / 4 + m * (double)(v->s.c * v->s.groups);
     if (!best || cost < least) best = tm, least = cost;
   }
   int64_t tn = kernel_min(nt / best, line), im = tid / tn, in = tid % tn;
@@ -284,10 +276,10 @@ static void direct_run(const ty_kernels *ks, const ty_conv *conv, int tid, int n
     for (int64_t u = h.u0; u < h.u1;) {
       int64_t g = u / p.p.count, first = u % p.p.count, end = kernel_min(p.p.count, first + h.u1 - u);
       int64_t tiles = kernel_ceil(end - first, p.group), p0 = first, p1 = first + kernel_share(end - first, 1, tiles);
-      int64_t n0 = panel_at(&p.p, p0), n1 = kernel_min(panel_at(&p.p, p1), s->o), ldt = panel_at(&p.p, p1) - n0;
+      int64_t n0 = conv_panel_at(&p.p, p0), n1 = kernel_min(conv_panel_at(&p.p, p1), s->o), ldt = conv_panel_at(&p.p, p1) - n0;
       u += p1 - p0;
       int64_t next = u < h.u1 ? u : h.u0;
-      const float *after = v->b + (next / p.p.count * p.p.units * p.p.unit + panel_at(&p.p, next % p.p.count)) * p.p.k;
+      const float *after = v->b + (next / p.p.count * p.p.units * p.p.unit + conv_panel_at(&p.p, next % p.p.count)) * p.k;
       direct_tile(ks, &p, g, p0, p1, strips, count, tile, ldt, after);
       if (v->epi) v->epi(v->epi_ctx, tid, 0, m0, m1, g * s->o + n0, g * s->o + n1, tile, ldt);
     }

@@ -11,7 +11,15 @@ typedef struct conv_kind {
   size_t (*scratch)(const ty_kernels *, const ty_conv *);
   void (*run)(const ty_kernels *, const ty_conv *, int tid, int nt, void *scratch);
 } conv_kind;
-extern const conv_kind ty_conv_kind_direct, ty_conv_kind_depthwise, ty_conv_kind_grouped;
+extern const conv_kind ty_conv_kind_direct, ty_conv_kind_depthwise, ty_conv_kind_grouped, ty_conv_kind_winograd;
+
+/* Panels of n columns: up to nr wide and as even as whole units of 16 allow. */
+typedef struct conv_panels { int64_t unit, units, count; } conv_panels;
+static inline conv_panels conv_panels_of(int64_t nr, int64_t n) {
+  int64_t unit = nr % 16 ? nr : 16, units = kernel_ceil(n, unit);
+  return (conv_panels){unit, units, kernel_ceil(units, nr / unit)};
+}
+static inline int64_t conv_panel_at(const conv_panels *p, int64_t i) { return kernel_share(p->units, i, p->count) * p->unit; } /* its first column */
 
 /* Output positions [lo, hi) of [0, out) for which the tap that reads `at` (offset - pad) from position * stride is in [0, in). */
 typedef struct conv_range { int64_t lo, hi; } conv_range;

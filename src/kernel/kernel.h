@@ -58,6 +58,10 @@ typedef struct ty_kernels {
   ty_conv_f32_fn conv[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
   ty_narrow_f32_fn narrow[TY_NARROW_FORMS][TY_KERNEL_MR_MAX];
   ty_depth_f32_fn depth[TY_DEPTH_WINDOWS][TY_DEPTH_STRIDES][TY_KERNEL_MR_MAX]; /* [k / 2 - 1][stride - 1][mr - 1]; NULL for few rows */
+  /* Winograd F(4x4, 3x3), one tile. in: c channels of 6x6 pixels of x, those out of lines [y0, y1) and columns [x0, x1) being 0, to the
+   * 36 values v + i*plane. out: n channels (whole vectors) of 36 values to `lines` x `pixels` of 4x4 pixels. */
+  void (*wino_in)(int64_t c, const float *x, int64_t line, int64_t pixel, int64_t y0, int64_t y1, int64_t x0, int64_t x1, float *v, int64_t plane);
+  void (*wino_out)(int64_t n, const float *m, int64_t plane, float *y, int64_t line, int64_t pixel, int64_t lines, int64_t pixels);
   /* Panels [p0, p1) of B[k, n], see ty_pack_b_f32. */
   void (*pack_b)(int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst, int64_t p0, int64_t p1);
   void (*exp)(int64_t n, const float *x, float *y); /* within 2 ulp; exp(-inf) = 0, overflow gives inf; x == y allowed */
