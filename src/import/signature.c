@@ -126,7 +126,7 @@ static ty_status input_spec(ar_importer *im, ar_input *in, json_object *spec) {
 
 /* The call's leaves: their names come from the tree of arguments. */
 static ty_status name_users(ar_importer *im) {
-  json_object *calls, *signature, *names = NULL;
+  json_object *calls, *signature, *names, *none = NULL;
   const char *text;
   int n, nusers = 0, k = 0;
   ar_leaves leaves = {0};
@@ -135,12 +135,11 @@ static ty_status name_users(ar_importer *im) {
   signature = ar_get(json_object_array_get_idx(calls, 0), "signature");
   if (n && signature) {
     TY_TRY(ar_text_of(&im->at, ar_get(signature, "in_spec"), "in_spec", 1 << 24, &text));
-    if (!(names = ar_get(signature, "forward_arg_names"))) names = json_object_new_array();
-    else json_object_get(names);
+    if (!(names = ar_get(signature, "forward_arg_names")) && !(names = none = json_object_new_array())) return ar_nomem(&im->at);
     snprintf(im->at.at, sizeof im->at.at, "in_spec");
     ty_status st = json_object_is_type(names, json_type_array) ? ar_tree_leaves(&im->at, &im->out->arena, text, names, &leaves)
                                                                : ar_fail(&im->at, TY_INVALID, "\"forward_arg_names\" must be a list");
-    json_object_put(names);
+    json_object_put(none);
     if (st) return st;
     if (leaves.n != nusers) return ar_fail(&im->at, TY_INVALID, "%d leaves where input_specs has %d user inputs", leaves.n, nusers);
   }
@@ -334,6 +333,7 @@ static ty_status tell_inputs(ar_importer *im) {
       if (!t->name) return ar_nomem(&im->at);
       if (in->payload) t->data = in->payload->data, t->bytes = in->payload->bytes;
       if (!in->update) continue;
+      if (in->v->strides) return ar_fail(&im->at, TY_UNSUPPORTED, "%.200s changes in place, and is not contiguous", in->fqn);
       if (!is_user) in->v->role = TY_ROLE_INPUT;
       TY_TRY(graph_output(im, in->update, &t->update));
     }

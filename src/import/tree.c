@@ -46,16 +46,16 @@ static ty_status walk(walker *w, json_object *node, const char *path, json_objec
   if (depth > AR_MAX_EXPR_DEPTH || strlen(path) > AR_MAX_NAME - 220) return ar_fail(w->at, TY_INVALID, "nested too deeply");
   TY_TRY(ar_list(w->at, node, "children_spec", &kids, &n));
   if (!ar_get(node, "type")) return n ? ar_fail(w->at, TY_INVALID, "a leaf with children") : leaf(w, path);
-  json_object *keys = names ? json_object_get(names) : keys_of(node, n);
+  json_object *own = names ? NULL : keys_of(node, n), *keys = names ? names : own;
   int nkeys = keys ? (int)json_object_array_length(keys) : 0;
   ty_status st = TY_OK;
   for (int i = 0; i < n && !st; i++) {
     json_object *k = i < nkeys ? json_object_array_get_idx(keys, (size_t)i) : NULL;
     snprintf(number, sizeof number, "%d", i);
-    append(child, sizeof child, path, k ? json_object_get_string(k) : number);
+    append(child, sizeof child, path, k && (own || json_object_is_type(k, json_type_string)) ? json_object_get_string(k) : number);
     st = walk(w, json_object_array_get_idx(kids, (size_t)i), child, NULL, depth + 1);
   }
-  json_object_put(keys);
+  json_object_put(own);
   return st;
 }
 

@@ -1,6 +1,7 @@
 /* archive_run.c: what the Python tests of archives call: looks at an archive, or runs it over raw files and prints what came out.
  *   archive_run look MODEL.pt2 [--static INPUT=1x128].. [--dump]
  *   archive_run run MODEL.pt2 DIR INPUT=2x16:FILE.. [--static ..] [--times N]
+ *   archive_run faults MODEL.pt2      every allocation of opening and importing fails once
  * A run writes DIR/N.bin an output and prints one line each: "output out.0 float32 2x16 0.bin", "output out.1 int 5",
  * "update counter int64 - 1.bin". With --times the run is repeated, with changed buffers carried over. */
 #include <stdio.h>
@@ -173,8 +174,24 @@ static int run(ty_ctx *ctx, ty_imported *m, const char *dir, int ngiven, const g
   return 0;
 }
 
+static int faults(const char *path) {
+  for (long n = 1;; n++) {
+    ty_ctx *ctx = ty_ctx_create();
+    ty_archive *a = NULL;
+    ty_imported *m = NULL;
+    ty_alloc_fail_after(n);
+    ty_status st = ty_archive_open(ctx, path, NULL, &a);
+    if (!st) st = ty_archive_import(ctx, a, NULL, &m);
+    ty_alloc_fail_after(0);
+    if (st && (st != TY_NOMEM || m)) return printf("allocation %ld: %s: %s\n", n, ty_status_name(st), ty_ctx_error(ctx)), 4;
+    ty_imported_destroy(m);
+    ty_archive_close(a);
+    ty_ctx_destroy(ctx);
+    if (!st) return printf("%ld allocations\n", n - 1), 0;
+  }
+}
+
 int main(int argc, char **argv) {
-  ty_ctx *ctx = ty_ctx_create();
   ty_archive *a;
   ty_imported *m = NULL;
   given in[64] = {0}, fixed[64] = {0};
@@ -182,6 +199,7 @@ int main(int argc, char **argv) {
   int nin = 0, nfixed = 0, times = 1;
   bool dump = false, runs = argc > 3 && !strcmp(argv[1], "run");
   if (argc < 3) return 2;
+  if (!strcmp(argv[1], "faults")) return faults(argv[2]);
   for (int i = runs ? 4 : 3; i < argc && nin < 64 && nfixed < 64; i++) {
     if (!strcmp(argv[i], "--dump")) dump = true;
     else if (!strcmp(argv[i], "--times") && i + 1 < argc) times = atoi(argv[++i]);
@@ -196,6 +214,7 @@ int main(int argc, char **argv) {
       if (is_fix) fixes[nfixed - 1] = (ty_archive_fix){g->name, g->rank, g->sizes};
     }
   }
+  ty_ctx *ctx = ty_ctx_create();
   ty_status st = ty_archive_open(ctx, argv[2], NULL, &a);
   int code = st ? fail(ctx, st) : 0;
   if (!st) {

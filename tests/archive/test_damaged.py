@@ -465,3 +465,10 @@ def test_size_of_nothing_that_is_handed_in(good, tmp_path):
         )
 
     refused(tmp_path, edited(good, change), "unsupported: bad.pt2: models/model.json: ", "the size u0 follows from no input's size")
+
+
+def test_every_allocation_may_fail(good, tmp_path):
+    path = tmp_path / "good.pt2"
+    path.write_bytes(good[0])
+    code, text = tool("faults", path)
+    assert code == 0 and text.endswith(" allocations\n"), text
