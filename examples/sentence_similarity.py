@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from tuyere.bench.measure import Progress, ratio, take_turns
-from tuyere.bench.models import Example, load_minilm, minilm_path
+from tuyere.bench.models import Example
 from tuyere.bench.runners import Runner, RunnerError
+from tuyere.bench.text import load_minilm, minilm_path
 
 SENTENCES = """\
 A tuyere is the nozzle through which air is blown into a forge.

@@ -12,7 +12,7 @@ from torch import nn
 import tuyere
 from support import DOORS, assert_same, check, fallbacks, native_and_fallbacks, through_dynamo
 from tuyere import stats
-from tuyere.bench import models
+from tuyere.bench import text
 from tuyere.bench.runners import compare, tensors
 
 doors = pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__.removeprefix("through_"))
@@ -46,9 +46,9 @@ class Tied(nn.Module):
 
 
 @doors
-@pytest.mark.parametrize("name", models.ENTRIES)
+@pytest.mark.parametrize("name", text.ENTRIES)
 def test_model(name, door):
-    example = models.ENTRIES[name].build(small=True)
+    example = text.ENTRIES[name].build(small=True)
     double = copy.deepcopy(example.model).double()
     with torch.no_grad():
         expected = example()
@@ -97,7 +97,7 @@ def test_dynamic_through_compile():
 
 @pytest.mark.parametrize("name", ["bert-base-128", "gpt2-128", "t5-small-64"])
 def test_dynamic_length_of_a_model(name):
-    entry = models.ENTRIES[name]
+    entry = text.ENTRIES[name]
     example = entry.build(small=True)
     compiled = torch.compile(example.model, backend="tuyere", dynamic=True)
     counts = []

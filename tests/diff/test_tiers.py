@@ -10,10 +10,10 @@ SCRIPT = """
 import torch, tuyere
 from torch.utils import _pytree as pytree
 from tuyere import _ext
-from tuyere.bench import models
+from tuyere.bench import text
 assert _ext.cpu()["isa"] == {tier!r}, _ext.cpu()
 for name in ("minilm-8", "t5-small-64", "gpt2-128", "vit-s16-224"):
-    example = models.ENTRIES[name].build(small=True)
+    example = text.ENTRIES[name].build(small=True)
     with torch.no_grad():
         expected = [x for x in pytree.tree_leaves(example()) if isinstance(x, torch.Tensor)]
         compiled = tuyere.compile(example.model, *example.args, example_kwargs=example.kwargs, no_compiler={interpreted})

@@ -1,5 +1,5 @@
-"""Benchmarks of whole models against PyTorch eager and its peers: ``python -m tuyere.bench``.
+"""Benchmarks of whole models against PyTorch eager and its peers: ``python -m tuyere.bench SUITE``.
 
-``models`` builds what is measured, ``runners`` are the processes that run it, ``measure``
-gives them turns, ``report`` prints what was found.
+``models`` says what a suite is; ``text`` and ``vision`` are the suites; ``runners`` are the processes that run a model,
+``measure`` gives them turns, ``report`` prints what was found.
 """

@@ -1,6 +1,7 @@
-"""Command line: ``python -m tuyere.bench [--models M..] [--runners R..] [--rounds N] [--quick] [--json FILE]``."""
+"""Command line: ``python -m tuyere.bench SUITE [--models M..] [--runners R..] [--batch 1|many] [--rounds N] [--json FILE]``."""
 
 import argparse
+import json
 import pathlib
 import sys
 
@@ -10,28 +11,44 @@ from .runners import RUNNERS
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="bench transformers",
-        description="Whole models, float32, all cores: tuyere against PyTorch eager, inductor, OpenVINO and ONNX Runtime.",
+        prog="bench", description="Whole models, float32, all cores: tuyere against PyTorch eager, inductor, OpenVINO and ONNX Runtime."
     )
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="names or parts of names; all: " + ", ".join(models.ENTRIES))
-    parser.add_argument("--runners", nargs="+", choices=RUNNERS, default=list(RUNNERS), metavar="NAME", help=", ".join(RUNNERS))
+    parser.add_argument("suite", choices=models.SUITES, help="what is measured")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="names or parts of names")
+    parser.add_argument("--list", action="store_true", help="print the names of the suite's models, and end")
+    parser.add_argument("--runners", nargs="+", choices=RUNNERS, metavar="NAME", help=", ".join(RUNNERS))
+    parser.add_argument("--batch", choices=("1", "many"), help="only models at batch 1, or only the others")
     parser.add_argument("--rounds", type=int, default=15, help="turns each runner gets (15)")
     parser.add_argument("--quick", action="store_true", help="5 rounds")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="save everything measured, after each model")
+    parser.add_argument("--resume", action="store_true", help="keep what FILE has and measure what it lacks")
     parser.add_argument("--markdown", action="store_true", help="print the tables as markdown")
     options = parser.parse_args()
+    suite = models.suite(options.suite)
+    if options.list:
+        print(suite.TITLE, *suite.ENTRIES, sep="\n")
+        return 0
     try:
-        entries = models.select(options.models)
+        entries = models.select(suite.ENTRIES, options.models)
     except ValueError as error:
         parser.error(str(error))
+    if options.batch:
+        entries = [entry for entry in entries if (entry.batch == 1) == (options.batch == "1")]
+    if options.resume and not options.json:
+        parser.error("--resume needs the --json FILE of the run that it goes on with")
+    known = json.loads(options.json.read_text()) if options.resume and options.json.exists() else None
+    if known and known.get("suite") != options.suite:
+        parser.error(f"{options.json} is of another suite: {known.get('suite')}")
 
     print(report.head(measure.environment()), flush=True)
     document = measure.suite(
+        options.suite,
         entries,
-        options.runners,
+        options.runners or suite.RUNNERS,
         5 if options.quick else options.rounds,
         options.json,
         lambda name, result: print(report.line(name, result), flush=True),
+        known,
     )
     print(f"\nLeast milliseconds a call (times as fast as eager: median of {document['rounds']} rounds' ratios)\n")
     print(report.table(document, options.markdown))

@@ -164,17 +164,23 @@ def model(name: str, build: Callable, args: tuple, names: list[str], rounds: int
     return results
 
 
-def suite(entries: list, names: list[str], rounds: int, path: pathlib.Path | None, each: Callable) -> dict:
-    """Measures every entry of ``models``, saves after each one, and calls ``each(name, result)`` with it."""
+def suite(
+    of: str, entries: list, names: list[str], rounds: int, path: pathlib.Path | None, each: Callable, known: dict | None = None
+) -> dict:
+    """Measures entries of the suite ``of``, saves after each one, and calls ``each(name, result)`` with it.
+
+    What the document ``known`` (of an earlier run) has is kept, and not measured again.
+    """
     progress = Progress()
-    document = {"environment": environment(), "rounds": rounds, "models": {}}
+    document = {"suite": of, "environment": environment(), "rounds": rounds, "models": dict(known["models"]) if known else {}}
+    entries = [entry for entry in entries if entry.name not in document["models"]]
     began = time.monotonic()
     for index, entry in enumerate(entries):
         spent = time.monotonic() - began
         left = f", about {spent / index * (len(entries) - index) / 60:.0f} min left" if index else ""
         show = functools.partial(lambda head, text: progress.show(head + text), f"[{index + 1}/{len(entries)}{left}] ")
         try:
-            result = model(entry.name, models.build, (entry.name,), names, rounds, show)
+            result = model(entry.name, models.build, (of, entry.name), names, rounds, show)
         except RunnerError as error:
             result = {"eager": {"error": str(error)}}
         progress.done()

@@ -23,7 +23,7 @@ def _columns(document: dict) -> list[str]:
 
 
 def table(document: dict, markdown: bool = False) -> str:
-    """Least milliseconds a call and, in brackets, times as fast as eager; the last columns are against the fastest peer."""
+    """Least milliseconds a call and, in brackets, times as fast as eager; the last columns are against the fastest of all others."""
     columns = _columns(document)
     ours = [name for name in OURS if name in columns]
     rows = [["model", *columns, *(f"{name} / best peer" for name in ours)]]
