@@ -71,7 +71,8 @@ class _Cutter:
         wanted = self._wanted(stages if whole is None else None)
         for k in sorted(segments):
             nodes = [node for node in self.nodes if self._supported(node) and (whole is not None or stages[node] == k)]
-            programs[k] = self._segment(nodes, whole, wanted)
+            known = {node for node in self.nodes if self._is_scalar(node) and stages.get(node, -1) < k}
+            programs[k] = self._segment(nodes, whole, wanted, known)
         programs = {k: v for k, v in programs.items() if v is not None}
         return self._emit(programs, stages)
 
@@ -221,8 +222,11 @@ class _Cutter:
 
     # ---- programs ----
 
-    def _segment(self, nodes, whole, wanted):
-        """(program, nodes whose values are its arguments, nodes that are its results); None when nothing leaves it."""
+    def _segment(self, nodes, whole, wanted, known):
+        """(program, nodes whose values are its arguments, nodes that are its results); None when nothing leaves it.
+
+        known: the numbers that there are before the segment runs; a size of what it makes itself is not among them.
+        """
         inside = set(nodes)
         outs = [node for node in nodes if node in wanted and is_tensor(node.meta.get("val"))]
         if not outs:
@@ -249,7 +253,7 @@ class _Cutter:
                     args.append(node)
                     layout.append(position[node])
                     continue
-                if isinstance(value, torch.SymInt) and (node.op == "placeholder" or self._is_scalar(node)):
+                if isinstance(value, torch.SymInt) and (node.op == "placeholder" or node in known):
                     symbol = value.node.expr
                     if symbol in imp.symbols and symbol not in given:
                         given.add(symbol)

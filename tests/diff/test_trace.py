@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from support import assert_same, check
 from tuyere import snippets, trace
-from tuyere.bench import models
+from tuyere.bench import text
 
 
 def _canonical(gm) -> list:
@@ -56,7 +56,7 @@ def traces(fn, *args, grad_mode=torch.no_grad, **kwargs):
     "name", ["bert-base-128", "gpt2-128", "opt-125m-128", "bart-base-128", "albert-base-128", "electra-small-128", "vit-s16-224", "minilm-64"]
 )
 def test_models(name, grad_mode):
-    example = models.ENTRIES[name].build(small=True)
+    example = text.ENTRIES[name].build(small=True)
     ((ours, whole),) = traces(example.model, *example.args, grad_mode=grad_mode, **example.kwargs)
     assert ours == whole
 

@@ -41,11 +41,17 @@ def verify(example: Example, compiled) -> None:
 
 
 @pytest.mark.parametrize("name", ONES)
-@pytest.mark.parametrize("batch,door", [(1, through_compile), (2, through_dynamo)], ids=["1", "2 through Dynamo"])
-def test_model(name, batch, door):
+@pytest.mark.parametrize("batch", [1, 2])
+def test_model(name, batch):
     example = dataclasses.replace(vision.ENTRIES[name], batch=batch).build(small=True)
     with torch.no_grad():
-        verify(example, door(example.model, *example.args))
+        verify(example, through_compile(example.model, *example.args))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x1_0", "densenet121", "convnext_tiny", "pytorch_stargan", "doctr_reco"])
+def test_through_dynamo(name):
+    example = vision.ENTRIES[name].build(small=True)
+    verify(example, through_dynamo(example.model))
 
 
 @pytest.mark.parametrize("name", FULL)
@@ -114,7 +120,8 @@ def test_faces_on_a_photograph(compiler):
 def test_pitches_of_a_melody(request):
     notes = (60, 62, 64, 67, 69, 72)
     full = request.config.getoption("--full")
-    frames = audio.frames(audio.melody(1.2, notes))[5:-5:5]
+    hops = torch.tensor([20 * note + hop for note in range(len(notes)) for hop in (6, 10, 14)])  # in the middle of each note
+    frames = audio.frames(audio.melody(1.2, notes))[hops]
     model = audio.crepe("full" if full else "tiny").eval()
     with torch.no_grad():
         expected = model(frames)
@@ -124,8 +131,7 @@ def test_pitches_of_a_melody(request):
     assert_same(ours, expected, rtol=1e-4, atol=1e-5)
     # They are the melody's: bin b stands for 10 Hz * 2 ** ((20 b + 1997.38) / 1200).
     heard = 69 + (1997.38 + 20 * pitches) / 100 + 12 * torch.log2(torch.tensor(10 / 440))
-    played = torch.tensor(notes, dtype=torch.float32)[(torch.arange(5, 5 + 5 * len(frames), 5) * len(notes) / 120).long().clamp(max=5)]
-    assert ((heard - played).abs() < 0.5).float().mean() > 0.8
+    assert ((heard - torch.tensor(notes).repeat_interleave(3)).abs() < 0.5).all()
 
 
 def test_voices():
