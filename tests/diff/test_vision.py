@@ -16,6 +16,8 @@ from tuyere.bench.runners import compare, tensors
 
 # MTCNN, CREPE and Resemblyzer have tests of their own.
 ONES = [name for name, entry in vision.ENTRIES.items() if entry.batch == 1 and not entry.trained and not entry.heavy]
+# A family each at batch 2, where rows of several images may share a tile.
+TWOS = ["resnet50", "mobilenet_v2", "squeezenet1_1", "efficientnet_b0", "swin_tiny", "phlippe_densenet", "cyclegan", "demucs", "tts_angular"]
 # At full size: what small configurations do not have, such as images of 7 x 7 with many channels.
 FULL = ["resnet50", "mobilenet_v3_large", "densenet121", "efficientnet_b0", "dm_nfnet_f0", "swin_tiny", "doctr_reco", "yolov3_spp"]
 
@@ -27,7 +29,7 @@ def double(example: Example) -> Example:
 
 
 def verify(example: Example, compiled) -> None:
-    """Two calls of ``compiled`` give what the example's model gives, by PyTorch's own rule at 1e-4, and close by norm."""
+    """Two calls of ``compiled`` give what the example's model gives, by PyTorch's own rule at 1e-4, and about as exact."""
     with torch.no_grad():
         expected, exact = example(), double(example)()
         for _ in range(2):
@@ -36,12 +38,12 @@ def verify(example: Example, compiled) -> None:
     for mine, theirs in zip(tensors(ours), tensors(expected), strict=True):
         assert mine.shape == theirs.shape and mine.stride() == theirs.stride()
     verdict = compare(tensors(ours), tensors(expected), tensors(exact))
+    eager = compare(tensors(expected), tensors(expected), tensors(exact))
     assert verdict["same"], verdict
-    assert verdict["error_eager"] < 5e-5, verdict
+    assert verdict["error_exact"] < 3 * eager["error_exact"] + 5e-6, (verdict, eager)
 
 
-@pytest.mark.parametrize("name", ONES)
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("name,batch", [*((name, 1) for name in ONES), *((name, 2) for name in TWOS)])
 def test_model(name, batch):
     example = dataclasses.replace(vision.ENTRIES[name], batch=batch).build(small=True)
     with torch.no_grad():
