@@ -1,23 +1,26 @@
 """Imports of torchvision, timm and facenet-pytorch that work beside a CPU build of torch, and files of packages that are not imported.
 
 PyPI's torchvision is linked against CUDA's torch; beside another one its compiled operators do not load, and its import
-fails because it extends two of them. Models need none; detectors need ``nms``, which then is the one below.
+fails because it extends two of them. Models need none; detectors need ``nms``, which then is the one below. The packages are
+in a folder of their own, ``vision`` in the environment, so that others (transformers) do not try that import.
 """
 
 import functools
-import importlib.util
 import pathlib
+import sys
 import types
 
 import torch
 
+FOLDER = str(pathlib.Path(sys.prefix, "vision"))
+
 
 def file(package: str, *path: str) -> pathlib.Path:
-    """A file that an installed package carries; FileNotFoundError without the package."""
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        raise FileNotFoundError(f"the package {package} is not installed: pip install --no-deps -r requirements/vision.txt")
-    return pathlib.Path(spec.submodule_search_locations[0]).joinpath(*path)
+    """A file that a package of the folder carries; FileNotFoundError without the package."""
+    folder = pathlib.Path(FOLDER, package)
+    if not folder.exists():
+        raise FileNotFoundError(f"the package {package} is not installed: pip install --no-deps --target {FOLDER} -r requirements/vision.txt")
+    return folder.joinpath(*path)
 
 
 def nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
@@ -37,8 +40,10 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Te
 @functools.cache
 def torchvision() -> types.ModuleType:
     """torchvision, whether or not its compiled operators load."""
+    compiled = file("torchvision", "_C.so")
+    sys.path.append(FOLDER)
     try:
-        torch.ops.load_library(file("torchvision", "_C.so"))
+        torch.ops.load_library(compiled)
     except OSError:
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):

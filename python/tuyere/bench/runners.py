@@ -12,6 +12,7 @@ import importlib.metadata
 import multiprocessing
 import os
 import pathlib
+import sys
 import tempfile
 import time
 import traceback
@@ -20,6 +21,8 @@ from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
+
+from . import packages
 
 
 class Flat(torch.nn.Module):
@@ -319,6 +322,6 @@ def versions() -> dict:
     """Installed versions of everything that is measured."""
     found = {}
     for name in ("torch", "transformers", "torchvision", "timm", "openvino", "onnxruntime", "tuyere"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
+        for package in importlib.metadata.distributions(name=name, path=[*sys.path, packages.FOLDER]):
+            found.setdefault(name, package.version)
     return found
