@@ -243,5 +243,6 @@ static const ty_cli_opt opts[] = {
   { 0 },
 };
 const ty_cli_command ty_cli_bench = { "bench", "MODEL", "measures eager against compiled runs",
+  "Eager is operator by operator through tuyere's own kernels, weights packed anew at each run: not PyTorch's eager mode.\n"
   "Modes take turns in rounds; the speed-up is the median of the rounds' ratios, in brackets the least and the greatest.\n"
   "Compile time, first run and peak memory (resident set) are those of a process that does nothing else.\n", opts, 1, 1, run };

@@ -49,6 +49,22 @@ class Encoder(torch.nn.Module):
         return {"tokens": x, "sentence": (x * m).sum(1) / m.sum(1)}
 
 
+class Cnn(torch.nn.Module):
+    """Convolutions with batch norm, a shortcut, pooling and a linear."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = torch.nn.Conv2d(3, 8, 3, stride=2, padding=1), torch.nn.BatchNorm2d(8)
+        self.deep, self.head = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8), torch.nn.Linear(8, 5)
+        torch.nn.init.uniform_(self.norm.running_mean)
+        torch.nn.init.uniform_(self.norm.running_var, 0.5, 2)
+
+    def forward(self, image):
+        x = torch.relu(self.norm(self.stem(image)))
+        x = torch.nn.functional.max_pool2d(x + self.deep(x), 2)
+        return self.head(x.mean((2, 3)))
+
+
 class Turn(torch.nn.Module):
     """One tensor of each dtype, transposed."""
 
@@ -78,6 +94,7 @@ def place(tmp_path_factory):
     ids = torch.randint(0, 50, (2, 7))
     dims = {"ids": {0: batch, 1: length}, "mask": {0: batch, 1: length}}
     save(Encoder(), (ids, torch.ones_like(ids)), path / "encoder.pt2", dynamic_shapes=dims)
+    save(Cnn(), (torch.randn(2, 3, 16, 20),), path / "cnn.pt2")
     kinds = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float32, torch.float64)
     save(Turn(), tuple(torch.zeros(2, 3, dtype=kind) for kind in kinds), path / "turn.pt2")
     save(Sorted(), (torch.randn(3, 3),), path / "sorted.pt2")

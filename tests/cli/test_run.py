@@ -46,7 +46,11 @@ def same(got, want):
         assert error < 5e-6, (name, error)
 
 
-MODELS = {"mlp.pt2": lambda: {"x": np.random.default_rng(3).standard_normal((2, 4)).astype(np.float32)}, "encoder.pt2": encoder_inputs}
+def normal(*shape):
+    return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+
+
+MODELS = {"mlp.pt2": lambda: {"x": normal(2, 4)}, "cnn.pt2": lambda: {"image": normal(2, 3, 16, 20)}, "encoder.pt2": encoder_inputs}
 
 
 @pytest.mark.parametrize("mode", ["eager", "compile"])
@@ -146,8 +150,9 @@ def test_profile(tuyere, tmp_path):
             assert any(r["ts"] <= e["ts"] + 1e-3 and e["ts"] + e["dur"] <= r["ts"] + r["dur"] + 1e-2 for r in runs)
 
 
-def test_eager_is_operator_by_operator(tuyere):
-    program = tuyere("dump", "encoder.pt2", "--mode", "eager", "--program").out
+@pytest.mark.parametrize("model", MODELS)
+def test_eager_is_operator_by_operator(tuyere, model):
+    program = tuyere("dump", model, "--mode", "eager", "--program").out
     steps = re.findall(r"(?m)^step \d+ (fold )?\w+ '([^']+)'", program)
     assert steps and all(not fold and name.startswith("aten::") for fold, name in steps)
 

@@ -1,6 +1,6 @@
-"""Seeds for the fuzzers: archives of small models in both dialects, their JSON, graphs before and after the passes.
+"""Seeds for the fuzzers: archives of small models in both dialects, their JSON, graphs before and after the passes, NumPy files.
 
-``seeds.py DIRECTORY`` fills DIRECTORY/archive, /program, /graph and /build.
+``seeds.py DIRECTORY`` fills DIRECTORY/archive, /program, /graph, /build and /npy.
 """
 
 import json
@@ -10,6 +10,7 @@ import re
 import sys
 import zipfile
 
+import numpy as np
 import torch
 from torch import nn
 from torch.export import Dim, export
@@ -70,7 +71,7 @@ def member(archive, ending):
 
 def main() -> None:
     out = pathlib.Path(sys.argv[1])
-    for kind in ("archive", "program", "graph", "build"):
+    for kind in ("archive", "program", "graph", "build", "npy"):
         (out / kind).mkdir(parents=True, exist_ok=True)
     for name, model, args, kwargs, dynamic in models():
         with torch.no_grad():
@@ -88,6 +89,10 @@ def main() -> None:
         before, after = path.read_text().split("--- in\n")[1].split("--- out\n")
         (out / "graph" / f"{path.stem}_in").write_text(before)
         (out / "graph" / f"{path.stem}_out").write_text(after)
+    for index, kind in enumerate(("?", "u1", "i1", "<i2", ">i4", "<i8", "<f2", ">f4", "<f8")):
+        for version in ((1, 0), (2, 0)):
+            with open(out / "npy" / f"{index}_{version[0]}", "wb") as f:
+                np.lib.format.write_array(f, np.ones((2, 3, index % 3)[: index % 4], kind, order="CF"[index % 2]), version)
     random.seed(0)
     for index in range(64):
         (out / "build" / f"random_{index}").write_bytes(random.randbytes(40 + 8 * index))
