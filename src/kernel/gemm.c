@@ -11,7 +11,6 @@ enum {
   TILE_COLUMNS = 768,   /* widest tile */
   K_BLOCK = 384,        /* k values at a time, when there are rows enough to come back to them */
   K_BLOCK_ROWS = 32,    /* fewer rows than this: panels are read once, straight through */
-  A_FLOATS = 512 << 10, /* rows of A from a prologue, kept in scratch (but at least K_BLOCK_ROWS of them) */
   B_FLOATS = 128 << 10, /* run-time B packed at a time */
   NEAR = 1024,          /* floats of B to prefetch ahead when there is one strip */
 };
@@ -21,26 +20,20 @@ typedef struct gemm_plan {
   int64_t rows;    /* of a block, at most */
   int64_t kc;      /* block of k */
   int64_t group;   /* panels of a tile, at most */
-  int64_t ld_a;    /* row stride of A in scratch, for a prologue; 0: A is read in place */
   int64_t b_chunk; /* panels of run-time B packed at a time; 0: packed already */
-  int64_t tile_at, a_at, b_at, bytes;
+  int64_t tile_at, b_at, bytes;
 } gemm_plan;
 
 static gemm_plan gemm_plan_make(const ty_kernels *ks, const ty_gemm *g) {
   gemm_plan p = {0};
   int64_t panels = kernel_max(1, ty_packed_b_panels(ks->nr, g->n)), k = kernel_max(1, g->k);
   p.rows = kernel_max(ks->mr, kernel_min(ROWS_MAX / ks->mr * ks->mr, kernel_up(g->m, ks->mr)));
-  if (g->pro) {
-    p.ld_a = kernel_up(k, 16) + 16; /* not a multiple of 4 KiB for the usual k */
-    p.rows = kernel_min(p.rows, kernel_max(K_BLOCK_ROWS, A_FLOATS / p.ld_a) / ks->mr * ks->mr);
-  }
   p.kc = k;
   if (g->m >= K_BLOCK_ROWS && k > K_BLOCK) p.kc = kernel_up(kernel_ceil(k, kernel_ceil(k, K_BLOCK)), 16);
   p.group = kernel_max(1, kernel_min(panels, kernel_min(TILE_COLUMNS, TILE_FLOATS / p.rows) / ks->nr));
   if (g->b_strided) p.b_chunk = kernel_min(panels, kernel_max(1, B_FLOATS / (k * ks->nr)));
   int64_t at = 0;
   p.tile_at = at, at += kernel_up(p.rows * p.group * ks->nr, 16);
-  p.a_at = at, at += kernel_up(p.rows * p.ld_a, 16);
   p.b_at = at, at += p.b_chunk * k * ks->nr;
   p.bytes = at * (int64_t)sizeof(float);
   return p;
@@ -110,12 +103,10 @@ static void gemm_run(const ty_kernels *ks, const ty_gemm *g, const gemm_plan *p,
   int64_t nr = ks->nr, batch = i * g->heads + j;
   int64_t blocks = kernel_ceil(r1 - r0, p->rows), step = kernel_up(kernel_ceil(r1 - r0, blocks), ks->mr);
   int64_t tiles = kernel_ceil(p1 - p0, p->group);
-  float *tile = scratch + p->tile_at, *sa = scratch + p->a_at;
+  float *tile = scratch + p->tile_at;
   for (int64_t m0 = r0; m0 < r1; m0 += step) {
     int64_t m1 = kernel_min(m0 + step, r1), lda = g->lda;
-    const float *a = sa;
-    if (g->pro) g->pro(g->pro_ctx, tid, batch, m0, m1, 0, g->k, sa, lda = p->ld_a);
-    else a = g->a + i * g->a_batch + j * g->a_head + m0 * lda;
+    const float *a = g->a + i * g->a_batch + j * g->a_head + m0 * lda;
     for (int64_t t = 0; t < tiles; t++) {
       int64_t q0 = p0 + kernel_share(p1 - p0, t, tiles), q1 = p0 + kernel_share(p1 - p0, t + 1, tiles);
       int64_t n0 = q0 * nr, n1 = kernel_min(q1 * nr, g->n), ldt = (q1 - q0) * nr;

@@ -91,22 +91,17 @@ void ty_pack_b_f32_range(const ty_kernels *, int nr, int64_t k, int64_t n, const
  * product is passed exactly once. */
 typedef void (*ty_gemm_epi)(void *ctx, int tid, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                             const float *acc, int64_t ldacc);
-/* Prologue: fills dst[(i-m0)*ld + kk-k0] with A[i, kk] for rows [m0, m1). The driver asks for whole rows (k0 = 0, k1 = k), and
- * for the same rows once per thread and run of columns (so up to nt times in all). */
-typedef void (*ty_gemm_pro)(void *ctx, int tid, int64_t batch, int64_t m0, int64_t m1, int64_t k0, int64_t k1,
-                            float *dst, int64_t ld);
 
 /* C = A B, for batch x heads products. Zero-initialise and set what is used; batch = heads = 1 for a plain product. */
 typedef struct ty_gemm {
   int64_t batch, heads;
   int64_t m, n, k;
-  const float *a; int64_t lda, a_batch, a_head;    /* k contiguous; unused if pro is set */
+  const float *a; int64_t lda, a_batch, a_head;    /* k contiguous */
   const float *b; int64_t b_batch, b_head;         /* packed (ty_pack_b_f32), unless b_strided; strides may be 0 */
   int b_nr;                                        /* packed b: columns of its panels, a multiple of the tier's nr; 0: nr */
   bool b_strided; int64_t ldk, ldn;                /* b at run time: B[i, j] = b[i*ldk + j*ldn], packed in scratch */
   float *c; int64_t ldc, c_batch, c_head;          /* n contiguous; unused if epi is set */
   ty_gemm_epi epi; void *epi_ctx;
-  ty_gemm_pro pro; void *pro_ctx;
   const struct ty_gemm *next;                      /* hint: the product that these threads compute after this one; the start of
                                                     * its packed b is prefetched towards the end. NULL: not known */
 } ty_gemm;
@@ -179,8 +174,8 @@ typedef struct ty_attn {
 size_t ty_attn_f32_scratch(const ty_kernels *, const ty_attn *); /* bytes per thread; any tid and nt; pointers are not read */
 void ty_attn_f32(const ty_kernels *, const ty_attn *, int tid, int nt, void *scratch); /* scratch 64-byte aligned */
 
-/* The same in plain loops: the truth for tests. The gemm reference reads b as strided (b_strided is ignored), takes no
- * prologue, and writes c. All sum in double. scores: sk doubles. */
+/* The same in plain loops: the truth for tests. The gemm reference reads b as strided (b_strided is ignored) and writes c.
+ * All sum in double. scores: sk doubles. */
 void ty_gemm_f32_ref(const ty_gemm *);
 void ty_attn_f32_ref(const ty_attn *, double *scores);
 void ty_conv_f32_ref(const ty_conv *, const float *w, const int64_t ldw[5]); /* w: not packed; writes y; kind is ignored */

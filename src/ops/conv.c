@@ -5,7 +5,7 @@
 /* conv1d/2d/3d(input, weight, bias, stride, padding, dilation, groups), param: spatial dims; the .padding overloads have a string;
  * conv_transpose1d/2d/3d(input, weight, bias, stride, padding, output_padding, groups, dilation), param: dims + TRANSPOSED;
  * convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups), param 0. */
-enum { TRANSPOSED = 8, FEW_CHANNELS = 4, PHASES_MAX = 64 };
+enum { TRANSPOSED = 8, FEW_CHANNELS = 4, PHASES_MAX = 64, FAR = 1 << 20 };
 typedef struct conv {
   ty_value *x, *w, *b;
   int n;
@@ -30,8 +30,10 @@ static ty_dim more(ty_graph *g, ty_dim d, int64_t by) { return ty_dim_add(g, d, 
 static ty_status out_sizes(ty_graph *g, conv *c, bool same, const int64_t *out_pad) {
   for (int i = 0; i < c->n; i++) {
     ty_dim in = c->x->shape[c->batched + 1 + i];
-    int64_t k = c->kernel[i], s = c->stride[i], total = 2 * c->pad[i], window = c->dil[i] * (k - 1) + 1;
+    int64_t k = c->kernel[i], s = c->stride[i], total, window;
     if (s < 1 || k < 1 || c->dil[i] < 1 || c->pad[i] < 0) return ty_fail(g->ctx, TY_INVALID, "convolution: stride, dilation and kernel size must be positive");
+    if (s > FAR || c->dil[i] > FAR || c->pad[i] > FAR || k > FAR) return ty_fail(g->ctx, TY_UNSUPPORTED, "convolution: a window this large");
+    total = 2 * c->pad[i], window = c->dil[i] * (k - 1) + 1;
     if (c->transposed) {
       if (out_pad[i] < 0 || (out_pad[i] >= s && out_pad[i] >= c->dil[i])) return ty_fail(g->ctx, TY_INVALID, "output padding must be smaller than stride or dilation");
       if (c->pad[i] >= window) return ty_fail(g->ctx, TY_UNSUPPORTED, "transposed convolution with more padding than kernel");

@@ -314,15 +314,22 @@ ty_status ty_core_gemm_infer(ty_graph *g, ty_node *n) {
   return out(g, n, TY_f32, x->rank, shape);
 }
 
-/* Windows of a convolution: lists of n constants, from argument `at` on: [kernel,] stride, padding, dilation, then groups and out. */
-static ty_status conv_windows(ty_graph *g, const ty_node *n, int at, int lists, int dims, int64_t *groups) {
-  for (int i = at; i < at + lists; i++)
-    if (n->args[i].n != dims) return ty_fail(g->ctx, TY_INVALID, "%d entries for %d dims of a convolution", n->args[i].n, dims);
-  for (int i = at; i < at + lists; i++)
-    for (int k = 0; k < dims; k++)
-      if (!ty_dim_is_const(g, n->args[i].ints[k], NULL)) return ty_fail(g->ctx, TY_INVALID, "a window of a convolution is not a number");
-  if (!ty_dim_is_const(g, n->args[at + lists].i, groups) || *groups < 1) return ty_fail(g->ctx, TY_INVALID, "groups of a convolution");
-  if (n->args[at + lists + 1].n != dims) return ty_fail(g->ctx, TY_INVALID, "sizes of a convolution's result");
+/* A list of numbers of a convolution, one a dim; sizes and steps are positive, all are far from the edge of what can be computed. */
+static ty_status conv_numbers(ty_graph *g, const ty_arg *a, int dims, int64_t least) {
+  int64_t v, most = (int64_t)1 << 31;
+  if (a->n != dims) return ty_fail(g->ctx, TY_INVALID, "%d entries for %d dims of a convolution", a->n, dims);
+  for (int k = 0; k < dims; k++)
+    if (!ty_dim_is_const(g, a->ints[k], &v) || v < least || v > most) return ty_fail(g->ctx, TY_INVALID, "a window of a convolution is no number in range");
+  return TY_OK;
+}
+
+/* From argument `at` on: stride, padding, dilation, groups, sizes of the result. */
+static ty_status conv_windows(ty_graph *g, const ty_node *n, int at, int dims, int64_t *groups) {
+  TY_TRY(conv_numbers(g, &n->args[at], dims, 1));
+  TY_TRY(conv_numbers(g, &n->args[at + 1], dims, -((int64_t)1 << 31)));
+  TY_TRY(conv_numbers(g, &n->args[at + 2], dims, 1));
+  if (!ty_dim_is_const(g, n->args[at + 3].i, groups) || *groups < 1) return ty_fail(g->ctx, TY_INVALID, "groups of a convolution");
+  if (n->args[at + 4].n != dims) return ty_fail(g->ctx, TY_INVALID, "sizes of a convolution's result");
   return TY_OK;
 }
 
@@ -339,7 +346,8 @@ ty_status ty_core_conv_infer(ty_graph *g, ty_node *n) {
   TY_TRY(dtype_is(g, x, TY_f32));
   TY_TRY(dtype_is(g, w, TY_f32));
   if (x->rank < 3 || x->rank > 5 || w->rank != x->rank) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d of a convolution", x->rank, w->rank);
-  TY_TRY(conv_windows(g, n, 2, 3, x->rank - 2, &groups));
+  TY_TRY(conv_windows(g, n, 2, x->rank - 2, &groups));
+  TY_TRY(conv_numbers(g, &(ty_arg){.n = w->rank - 2, .ints = w->shape + 2}, w->rank - 2, 1));
   TY_TRY(same(g, x->shape[x->rank - 1], ty_dim_mul(g, w->shape[1], ty_dim_const(g, groups)), "channels"));
   TY_TRY(same(g, ty_dim_mod(g, w->shape[0], ty_dim_const(g, groups)), ty_dim_const(g, 0), "channels per group"));
   return conv_out(g, n, w->shape[0], &n->args[6]);
@@ -348,8 +356,15 @@ ty_status ty_core_conv_infer(ty_graph *g, ty_node *n) {
 ty_status ty_core_conv_pack_infer(ty_graph *g, ty_node *n) {
   ty_value *w = n->args[0].value;
   TY_TRY(dtype_is(g, w, TY_f32));
-  if (w->rank < 3 || w->rank > 5 || n->args[1].n != w->rank - 2 || n->args[2].n != w->rank - 2 || n->args[4].n != w->rank - 2)
-    return ty_fail(g->ctx, TY_INVALID, "rank %d", w->rank);
+  int64_t groups = 0, channels = 0, of = 0;
+  if (w->rank < 3 || w->rank > 5) return ty_fail(g->ctx, TY_INVALID, "rank %d", w->rank);
+  TY_TRY(conv_numbers(g, &(ty_arg){.n = w->rank - 2, .ints = w->shape + 2}, w->rank - 2, 1));
+  TY_TRY(conv_numbers(g, &n->args[1], w->rank - 2, 1));
+  TY_TRY(conv_numbers(g, &n->args[2], w->rank - 2, 1));
+  TY_TRY(conv_numbers(g, &n->args[4], w->rank - 2, 0));
+  if (!ty_dim_is_const(g, n->args[3].i, &groups) || !ty_dim_is_const(g, w->shape[0], &channels) || !ty_dim_is_const(g, w->shape[1], &of) ||
+      groups < 1 || channels < 1 || of < 1 || channels % groups)
+    return ty_fail(g->ctx, TY_INVALID, "channels and groups of a convolution");
   ty_dim bytes = ty_dim_mul(g, ty_dim_product(g, w->rank, w->shape), ty_dim_const(g, 4));
   return out(g, n, TY_u8, 1, &bytes);
 }
@@ -360,7 +375,8 @@ ty_status ty_core_conv_packed_infer(ty_graph *g, ty_node *n) {
   TY_TRY(dtype_is(g, x, TY_f32));
   TY_TRY(dtype_is(g, n->args[1].value, TY_u8));
   if (x->rank < 3 || x->rank > 5 || n->args[1].value->rank != 1) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d", x->rank, n->args[1].value->rank);
-  TY_TRY(conv_windows(g, n, 3, 4, x->rank - 2, &groups));
+  TY_TRY(conv_numbers(g, &n->args[3], x->rank - 2, 1));
+  TY_TRY(conv_windows(g, n, 4, x->rank - 2, &groups));
   ty_dim per = ty_dim_div(g, x->shape[x->rank - 1], ty_dim_const(g, groups));
   ty_dim floats = ty_dim_mul(g, ty_dim_mul(g, n->args[2].i, per), ty_dim_product(g, x->rank - 2, n->args[3].ints));
   TY_TRY(same(g, n->args[1].value->shape[0], ty_dim_mul(g, floats, ty_dim_const(g, 4)), "packed weight"));
