@@ -66,7 +66,7 @@ static row measure(const layer *l, ty_conv_kind kind, int rounds) {
   float *x = ty_pages_alloc((size_t)x_floats * 4), *y = ty_pages_alloc((size_t)y_floats * 4);
   for (int64_t i = 0; i < x_floats; i++) x[i] = (float)(i % 7) * 0.1f;
   v.x = x, v.y = y, v.b = memory;
-  size_t bytes = ((size_t)ty_packed_conv_floats(ks, kind, &v.s) * 4 + 4095) / 4096 * 4096, copies = cold_bytes / bytes, need = ty_conv_f32_scratch(ks, &v), at = 0;
+  size_t bytes = ((size_t)ty_packed_conv_floats(ks->nr, kind, &v.s) * 4 + 4095) / 4096 * 4096, copies = cold_bytes / bytes, need = ty_conv_f32_scratch(ks, &v), at = 0;
   for (int i = 0; i < nt; i++) scratch[i] = ty_pages_alloc(need);
   conv = v;
   double flop = 2.0 * (double)(out * out * cout * l->c * l->k * l->k);

@@ -26,11 +26,11 @@ ty_conv_kind ty_conv_choose(const ty_kernels *ks, const ty_conv_shape *s, const 
   return ty_conv_can(TY_CONV_WINOGRAD, s) && winograd_pays(ks, s, out) ? TY_CONV_WINOGRAD : TY_CONV_DIRECT;
 }
 
-int64_t ty_packed_conv_floats(const ty_kernels *ks, ty_conv_kind kind, const ty_conv_shape *s) { return kinds[kind]->packed(ks->nr, s); }
+int64_t ty_packed_conv_floats(int nr, ty_conv_kind kind, const ty_conv_shape *s) { return kinds[kind]->packed(nr, s); }
 
-void ty_pack_conv_f32(const ty_kernels *ks, ty_conv_kind kind, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst,
+void ty_pack_conv_f32(int nr, ty_conv_kind kind, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst,
                       int part, int parts) {
-  kinds[kind]->pack(ks->nr, s, w, ldw, dst, part, parts);
+  kinds[kind]->pack(nr, s, w, ldw, dst, part, parts);
 }
 
 size_t ty_conv_f32_scratch(const ty_kernels *ks, const ty_conv *v) { return kinds[v->kind]->scratch(ks, v); }

@@ -127,10 +127,11 @@ bool ty_conv_can(ty_conv_kind, const ty_conv_shape *);
 /* The kind that a model of the costs says is fastest, among those that can. out: output sizes, 0 where not known. */
 ty_conv_kind ty_conv_choose(const ty_kernels *, const ty_conv_shape *, const int64_t out[3]);
 
-/* Packed weights. They depend on the tier through its nr only, and only for DIRECT and WINOGRAD. dst is 64-byte aligned.
- * ldw: strides of output channel (over groups*o), c, k0, k1, k2. Threads share the work by calling with each part of parts. */
-int64_t ty_packed_conv_floats(const ty_kernels *, ty_conv_kind, const ty_conv_shape *);
-void ty_pack_conv_f32(const ty_kernels *, ty_conv_kind, const ty_conv_shape *, const float *w, const int64_t ldw[5], float *dst,
+/* Packed weights; dst is 64-byte aligned.
+ * nr: see ty_pack_b_f32; only DIRECT and WINOGRAD depend on it. ldw: strides of output channel (over groups*o), c, k0, k1, k2.
+ * Threads share the work by calling with each part of parts. */
+int64_t ty_packed_conv_floats(int nr, ty_conv_kind, const ty_conv_shape *);
+void ty_pack_conv_f32(int nr, ty_conv_kind, const ty_conv_shape *, const float *w, const int64_t ldw[5], float *dst,
                       int part, int parts);
 
 typedef struct ty_conv {
@@ -139,7 +140,7 @@ typedef struct ty_conv {
   int64_t batch, in[3], out[3];
   int64_t pad[3];                       /* on the low side, also negative; whatever lies out of range reads as 0 */
   const float *x; int64_t x_n, x_s[3];  /* strides of image, depth, height, width */
-  const float *b; int64_t b_nr;         /* packed by a tier of that nr, a multiple of this tier's; 0: by this tier */
+  const float *b; int64_t b_nr;         /* packed, with this nr, a multiple of the tier's; 0: the tier's */
   float *y; int64_t y_n, y_s[3];        /* unused if epi is set */
   ty_gemm_epi epi; void *epi_ctx;       /* batch: 0; rows: pixels flattened (image, out0, out1, out2); columns: output channels */
 } ty_conv;

@@ -243,11 +243,22 @@ int ty_program_add_pack(ty_program *p, const ty_step_info *info, const ty_step_p
   return ref_add(p, k->src, false) && ref_add(p, k->dst, true) ? step_end(p, &s) : -1;
 }
 
+/* A shape that a kernel takes, of numbers that cannot overflow when they are combined. */
+static bool conv_ok(ty_conv_kind kind, const ty_conv_shape *s) {
+  const int64_t most = (int64_t)1 << 31, v[] = {s->groups, s->c, s->o, s->k[0], s->k[1], s->k[2], s->stride[0], s->stride[1], s->stride[2], s->dil[0], s->dil[1], s->dil[2]};
+  int64_t floats = 1;
+  for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+    if (v[i] < 1 || v[i] > most || (i < 6 && (!ty_mul_i64(floats, v[i], &floats) || floats > (int64_t)1 << 40))) return false;
+  return (unsigned)kind < TY_CONV_KINDS && ty_conv_can(kind, s);
+}
+
 int ty_program_add_conv(ty_program *p, const ty_step_info *info, const ty_step_conv *c) {
   rt_step s;
   if (!step_begin(p, &s, info, RT_CONV) || !EXPRS(c->x_off, c->x_n, c->batch) || !all_ok(p, c->x_s, 3) || !all_ok(p, c->in, 3) || !all_ok(p, c->out, 3)) return -1;
   if (!c->epilogue && (!EXPRS(c->y_off, c->y_n) || !all_ok(p, c->y_s, 3))) return -1;
-  if (c->x < 0 || c->w < 0 || (!c->epilogue && c->y < 0) || (c->epilogue && c->epilogue->whole_cols) || !ty_conv_can(c->kind, &c->s)) return bad_argument(p);
+  if (c->x < 0 || c->w < 0 || (!c->epilogue && c->y < 0) || (c->epilogue && c->epilogue->whole_cols) || !conv_ok(c->kind, &c->s)) return bad_argument(p);
+  for (int i = 0; i < 3; i++)
+    if (c->pad[i] > (int64_t)1 << 31 || c->pad[i] < -((int64_t)1 << 31)) return bad_argument(p);
   s.u.conv = *c;
   s.u.conv.epilogue = NULL;
   if (!ref_add(p, c->x, false) || !ref_add(p, c->w, false) || !ref_add(p, c->epilogue ? -1 : c->y, true)) return -1;
@@ -258,7 +269,7 @@ int ty_program_add_conv(ty_program *p, const ty_step_info *info, const ty_step_c
 int ty_program_add_conv_pack(ty_program *p, const ty_step_info *info, const ty_step_conv_pack *k) {
   rt_step s;
   if (!step_begin(p, &s, info, RT_CONV_PACK) || !EXPRS(k->off) || !all_ok(p, k->ld, 5)) return -1;
-  if (k->src < 0 || k->dst < 0 || !ty_conv_can(k->kind, &k->s)) return bad_argument(p);
+  if (k->src < 0 || k->dst < 0 || !conv_ok(k->kind, &k->s)) return bad_argument(p);
   s.u.conv_pack = *k;
   return ref_add(p, k->src, false) && ref_add(p, k->dst, true) ? step_end(p, &s) : -1;
 }

@@ -69,7 +69,7 @@ typedef struct rt_bound {
     ty_attn attn;
     struct { int nr; int64_t k, n, ldk, ldn; } pack;
     ty_conv conv;
-    struct { int64_t ld[5]; } conv_pack;
+    struct { int nr; int64_t ld[5]; } conv_pack;
     struct { int64_t outer, len, inner; } scan;
   } u;
 } rt_bound;

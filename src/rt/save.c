@@ -3,7 +3,7 @@
 #include "rt/save.h"
 
 /* ---- the table of fields ---- */
-typedef enum field_type { F_BUF, F_EXPR, F_FLAG, F_INT, F_NUM, F_DTYPE, F_LOOP } field_type;
+typedef enum field_type { F_BUF, F_EXPR, F_FLAG, F_INT, F_WIDE, F_NUM, F_DTYPE, F_LOOP } field_type;
 typedef struct field { field_type type; size_t at, n; } field;
 typedef struct fields { const field *p; int n; } fields;
 
@@ -14,6 +14,7 @@ static fields fields_of(rt_kind kind) {
 #define EXPR(f) FIELD(F_EXPR, ty_pexpr, f)
 #define FLAG(f) FIELD(F_FLAG, bool, f)
 #define INT(f) FIELD(F_INT, int, f)
+#define WIDE(f) FIELD(F_WIDE, int64_t, f)
 #define NUM(f) FIELD(F_NUM, double, f)
 #define DTYPE(f) FIELD(F_DTYPE, ty_dtype, f)
 #define LOOP(f) FIELD(F_LOOP, const ty_step_loop *, f)
@@ -60,6 +61,7 @@ static void put_field(saver *s, const rt_step *step, const field *f, size_t i) {
   case F_EXPR: ty_put_int(s->w, ((const ty_pexpr *)at)[i]); break;
   case F_FLAG: ty_put_unsigned(s->w, ((const bool *)at)[i]); break;
   case F_INT: ty_put_int(s->w, ((const int *)at)[i]); break;
+  case F_WIDE: ty_put_int(s->w, ((const int64_t *)at)[i]); break;
   case F_NUM: ty_put_double(s->w, ((const double *)at)[i]); break;
   case F_DTYPE: ty_put_int(s->w, ((const ty_dtype *)at)[i]); break;
   case F_LOOP:
@@ -167,6 +169,7 @@ static void get_field(loader *l, char *step, const field *f, size_t i) {
   case F_EXPR: ((ty_pexpr *)at)[i] = get_expr(l); break;
   case F_FLAG: ((bool *)at)[i] = get_flag(l); break;
   case F_INT: ((int *)at)[i] = ty_get_range(l->r, INT32_MIN, INT32_MAX); break;
+  case F_WIDE: ((int64_t *)at)[i] = ty_get_int(l->r); break;
   case F_NUM: ((double *)at)[i] = ty_get_double(l->r); break;
   case F_DTYPE: ((ty_dtype *)at)[i] = (ty_dtype)ty_get_range(l->r, 0, TY_NDTYPE - 1); break;
   case F_LOOP:
@@ -178,7 +181,7 @@ static bool get_step(loader *l) {
   rt_kind kind = (rt_kind)ty_get_int(l->r);
   ty_step_info info = {.name = ty_get_text(l->r), .kernel = ty_get_text(l->r)};
   info.flops = get_expr(l), info.bytes = get_expr(l);
-  union { ty_step_loop loop; ty_step_gemm gemm; ty_step_attn attn; ty_step_pack pack; ty_step_scan scan; } u = {0};
+  union { ty_step_loop loop; ty_step_gemm gemm; ty_step_attn attn; ty_step_pack pack; ty_step_conv conv; ty_step_conv_pack conv_pack; ty_step_scan scan; } u = {0};
   fields t = fields_of(kind);
   for (int i = 0; i < t.n; i++)
     for (size_t k = 0; k < t.p[i].n; k++) get_field(l, (char *)&u, &t.p[i], k);

@@ -97,9 +97,9 @@ static void do_conv(const ty_kernels *ks, const rt_bound *b, void *const *ptr, t
   ty_conv_f32(ks, &c, tid, nt, scratch);
 }
 
-static void do_conv_pack(const ty_kernels *ks, const rt_bound *b, void *const *ptr, int tid, int nt) {
+static void do_conv_pack(const rt_bound *b, void *const *ptr, int tid, int nt) {
   const ty_step_conv_pack *k = &b->step->u.conv_pack;
-  ty_pack_conv_f32(ks, k->kind, &k->s, (const float *)ptr[COPY_SRC] + b->off[COPY_SRC], b->u.conv_pack.ld, ptr[COPY_DST], tid, nt);
+  ty_pack_conv_f32(b->u.conv_pack.nr, k->kind, &k->s, (const float *)ptr[COPY_SRC] + b->off[COPY_SRC], b->u.conv_pack.ld, ptr[COPY_DST], tid, nt);
 }
 
 void ty_rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault) {
@@ -113,7 +113,7 @@ void ty_rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, vo
   case RT_ATTN: do_attn(ks, b, ptr, scratch, tid, nt); break;
   case RT_PACK: do_pack(ks, b, ptr, tid, nt); break;
   case RT_CONV: do_conv(ks, b, ptr, &ka, scratch, tid, nt); break;
-  case RT_CONV_PACK: do_conv_pack(ks, b, ptr, tid, nt); break;
+  case RT_CONV_PACK: do_conv_pack(b, ptr, tid, nt); break;
   case RT_SCAN: ty_rt_scan_do(&s->u.scan, b->u.scan.outer, b->u.scan.len, b->u.scan.inner, ptr[COPY_SRC], ptr[COPY_DST], tid, nt); break;
   }
 }

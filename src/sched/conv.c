@@ -83,10 +83,9 @@ ty_status ty_sc_emit_conv_pack(ty_sc *s, ty_node *n) {
     p.ld[i] = d < (i < 2 ? 0 : 2) ? lit(s, 0) : ex(s, st[d]);
   }
   ty_vinfo *i = ty_sc_info(s, o);
-  const ty_kernels *kern = ty_kernels_get(ty_cpu_get()->isa);
   i->placed = true;
   i->place.buf = p.dst = ty_program_buffer(s->prog, i->fold ? TY_PB_STATE : TY_PB_ARENA, -1, TY_f32,
-                                           lit(s, ty_packed_conv_floats(kern, p.kind, &p.s) * (int64_t)sizeof(float)), o->name);
+                                           lit(s, ty_packed_conv_floats(ty_program_panel(s->prog), p.kind, &p.s) * (int64_t)sizeof(float)), o->name);
   ty_step_info inf = ty_sc_step_info(s, n, "pack", "", w, "pack_conv_f32", -1, i->fold);
   ty_program_add_conv_pack(s->prog, &inf, &p);
   ty_sc_record(s, &inf, "pack", "", -1);

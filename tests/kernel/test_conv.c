@@ -36,8 +36,8 @@ static void one_conv(const ty_kernels *ks, const ty_kernels *packer, ty_conv_kin
   memcpy(expect.p, y.p, (size_t)y_size * 4); /* gaps between pixels stay as they are */
   int64_t ldw[5] = {s->c * window, window, s->k[1] * s->k[2], s->k[2], 1};
   if (q->loose) ldw[0] = 1, ldw[1] = cout, ldw[2] = cout * s->c, ldw[3] = ldw[2] * s->k[0], ldw[4] = ldw[3] * s->k[1];
-  guarded w = guarded_make(cout * s->c * window), b = guarded_make64(ty_packed_conv_floats(packer, kind, s) * 4);
-  for (int part = 2; part >= 0; part--) ty_pack_conv_f32(packer, kind, s, w.p, ldw, b.p, part, 3);
+  guarded w = guarded_make(cout * s->c * window), b = guarded_make64(ty_packed_conv_floats(packer->nr, kind, s) * 4);
+  for (int part = 2; part >= 0; part--) ty_pack_conv_f32(packer->nr, kind, s, w.p, ldw, b.p, part, 3);
   v.x = x.p, v.b = b.p, v.y = expect.p;
   ty_conv_f32_ref(&v, w.p, ldw);
   calls ctx = {.v = &v, .y = got.p, .seen = calloc((size_t)(rows * cout), 1), .rows = rows};
