@@ -17,6 +17,13 @@ def clean_state():
     torch._dynamo.reset()
 
 
+@pytest.fixture
+def no_grad():
+    """For files whose tests are about inference."""
+    with torch.no_grad():
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """A compile cache of the run's own: nothing that an earlier build left can pass a test."""

@@ -3,6 +3,8 @@
 import collections
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 import tuyere
@@ -20,6 +22,17 @@ def through_compile(model, *args, **kwargs):
 
 
 DOORS = (through_dynamo, through_compile)
+STRICT = {"strict": True}
+
+
+def doors(model, *args, strict=True, **options):
+    """The model through both doors."""
+    chosen = {"strict": True, **options} if strict else options
+    return [torch.compile(model, backend="tuyere", options=chosen), tuyere.compile(model, *args, **chosen)]
+
+
+def close(got, want):
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
 def clone(tree):
@@ -74,3 +87,30 @@ def fallbacks(function, *args, **kwargs) -> dict[str, str]:
         tuyere.compile(function, *args, example_kwargs=kwargs)
     assert any(record.segments for record in records), [record.notes for record in records]
     return native_and_fallbacks(records)[1]
+
+
+def programs_of(records):
+    return [segment.program for record in records for segment in record.segments]
+
+
+class MLP(nn.Module):
+    def __init__(self, width=16):
+        super().__init__()
+        self.a, self.b = nn.Linear(width, 32), nn.Linear(32, width)
+        self.register_buffer("scale", torch.tensor([2.0]))
+
+    def forward(self, x):
+        return x + self.b(F.gelu(self.a(x))) * self.scale
+
+
+class Block(nn.Module):
+    def __init__(self, width=16, heads=2):
+        super().__init__()
+        self.heads = heads
+        self.norm, self.qkv, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x, mask=None):
+        b, s, w = x.shape
+        q, k, v = self.qkv(self.norm(x)).view(b, s, 3, self.heads, w // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return x + self.out(y.transpose(1, 2).reshape(b, s, w))
