@@ -7,6 +7,9 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx._lazy_graph_module import _LazyGraphModule
 
+# Declined before anything is traced. What else changes something shows in the trace.
+_IN_PLACE = {vars(operator)[name] for name in dir(operator) if name.startswith("__i") and f"__{name[3:]}" in vars(operator)}  # __iadd__ beside __add__
+
 _EXACT = (bool, int, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(None), type(Ellipsis))
 
 
@@ -58,6 +61,13 @@ def _picks(node, values) -> bool:
     return node.target is operator.getitem and isinstance(values[node.args[0]], (tuple, list))
 
 
+def _in_place(node) -> bool:
+    if getattr(node.target, "__module__", None) == "_operator":
+        return node.target in _IN_PLACE  # and_ and or_ are named after keywords
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    return (name.endswith("_") and not name.endswith("__")) or node.kwargs.get("inplace") is True or node.kwargs.get("out") is not None
+
+
 def _facts(tensor) -> tuple:
     """What a trace may see of a tensor."""
     if not isinstance(tensor, FakeTensor) or tensor.layout is not torch.strided or tensor.is_quantized:
@@ -76,6 +86,8 @@ class _Call:
         where = node.target if node.op == "call_function" else torch.Tensor
         if isinstance(where, torch._ops.HigherOrderOperator) or (getattr(where, "__module__", None) or "").partition(".")[0] not in ("torch", "_operator"):
             raise Declined(f"{node.target}, which may look at anything")
+        if _in_place(node):
+            raise Declined(f"{node.target}, which changes a tensor in place")
         self.node, self.values, self.known = node, values, known
         self.sources: list[fx.Node] = []  # of its tensors, each tensor once
         self.key = (node.op, node.target, self._key(node.args), self._key(node.kwargs))

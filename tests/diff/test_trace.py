@@ -12,13 +12,21 @@ from tuyere import snippets, trace
 from tuyere.bench import text
 
 
+def _identity(tensor) -> tuple:
+    """The same for tensors that are one in all but the object."""
+    return tensor.untyped_storage()._cdata, tensor.dtype, str((tensor.shape, tensor.stride(), tensor.storage_offset()))
+
+
 def _canonical(gm) -> list:
-    """A graph as text without names: operators, arguments, metadata, and which values share memory."""
+    """A graph as text without names: operators, arguments, metadata, and which values share memory.
+
+    Where an operator returned its very argument (dropout that does nothing, from PyTorch 2.14 on), later uses may name either.
+    """
     gm.graph.eliminate_dead_code()
-    number, memory, lines = {}, {}, []
+    number, memory, lines, tensors = {}, {}, [], {}
     for node in gm.graph.nodes:
-        number[node] = len(number)
         value = node.meta.get("val")
+        number[node] = tensors.setdefault(_identity(value), len(number)) if isinstance(value, torch.Tensor) else len(number)
         facts = [
             (x.dtype, tuple(x.shape), x.stride(), x.storage_offset(), memory.setdefault(x.untyped_storage()._cdata, len(memory)))
             for x in (value if isinstance(value, (tuple, list)) else (value,))
@@ -148,6 +156,42 @@ def _branches(x):
 def test_declined(fn):
     for ours, _ in traces(fn, torch.randn(6, 6)):
         assert isinstance(ours, str), ours
+    check(fn, torch.randn(6, 6))
+
+
+def _with_out(x):
+    y = torch.empty_like(x)
+    torch.add(x, 1, out=y)
+    return y
+
+
+def _augmented(x):
+    y = x * 2
+    y += x
+    return y
+
+
+def _in_place_activation(x):
+    return F.relu(x * 2, inplace=True)
+
+
+@pytest.mark.parametrize("fn", [_in_place, _in_place_view, _with_out, _augmented, _in_place_activation], ids=lambda fn: fn.__name__.strip("_"))
+def test_what_changes_tensors_is_declined_before_it_is_traced(fn):
+    found = []
+
+    def untraced(fn, fakes):
+        raise AssertionError("traced")
+
+    def backend(gm, examples):
+        fakes = [node.meta["example_value"] for node in gm.graph.nodes if node.op == "placeholder"]
+        with fakes[0].fake_mode, pytest.raises(snippets.Declined) as reason:
+            snippets.assemble(gm, fakes, untraced)
+        found.append(reason)
+        return gm.forward
+
+    with torch.no_grad():
+        torch.compile(fn, backend=backend)(torch.randn(6, 6))
+    assert found
     check(fn, torch.randn(6, 6))
 
 
