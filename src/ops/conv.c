@@ -1,11 +1,11 @@
-/* conv.c: convolutions: channels are put last around ty.conv; image patches of a few channels are a linear layer; a transposed
- * convolution is one convolution a phase of its stride, whose results interleave. */
+/* conv.c: convolutions: channels are put last around ty.conv; a transposed convolution is one convolution a phase of its stride,
+ * whose results interleave. */
 #include "ops/family.h"
 
 /* conv1d/2d/3d(input, weight, bias, stride, padding, dilation, groups), param: spatial dims; the .padding overloads have a string;
  * conv_transpose1d/2d/3d(input, weight, bias, stride, padding, output_padding, groups, dilation), param: dims + TRANSPOSED;
  * convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups), param 0. */
-enum { TRANSPOSED = 8, FEW_CHANNELS = 4, PHASES_MAX = 64, FAR = 1 << 20 };
+enum { TRANSPOSED = 8, PHASES_MAX = 64, FAR = 1 << 20 };
 typedef struct conv {
   ty_value *x, *w, *b;
   int n;
@@ -52,15 +52,6 @@ static ty_status out_sizes(ty_graph *g, conv *c, bool same, const int64_t *out_p
   return TY_OK;
 }
 
-/* A linear layer does it: windows that do not overlap, of few channels, so that they are gathered straight from the image. */
-static bool is_patches(ty_graph *g, const conv *c) {
-  int64_t channels = 0;
-  if (c->groups != 1 || c->transposed || !ty_dim_is_const(g, c->w->shape[1], &channels)) return false;
-  for (int i = 0; i < c->n; i++)
-    if (c->pad[i] || (c->kernel[i] != 1 && (c->dil[i] != 1 || c->kernel[i] != c->stride[i]))) return false;
-  return channels <= FEW_CHANNELS || c->x->dtype == TY_f64;
-}
-
 static ty_status conv_of(ty_graph *g, const ty_node *n, conv *c) {
   int param = ty_o_param(n);
   int64_t out_pad[3] = { 0 }, in_ch, out_ch, phases = 1;
@@ -88,7 +79,7 @@ static ty_status conv_of(ty_graph *g, const ty_node *n, conv *c) {
   TY_TRY(out_sizes(g, c, mode && mode[0] == 's', out_pad));
   for (int i = 0; i < c->n && c->transposed; i++) phases *= c->stride[i];
   if (phases > PHASES_MAX) return ty_fail(g->ctx, TY_UNSUPPORTED, "transposed convolution with a stride this large");
-  if (c->x->dtype == TY_f64 && !is_patches(g, c)) return ty_fail(g->ctx, TY_UNSUPPORTED, "convolution of dtype float64");
+  if (c->x->dtype == TY_f64) return ty_fail(g->ctx, TY_UNSUPPORTED, "convolution of dtype float64");
   return TY_OK;
 }
 
@@ -101,32 +92,6 @@ ty_status ty_conv_infer(ty_graph *g, ty_node *n) {
   s[r++] = c.transposed ? ty_dim_mul(g, c.w->shape[1], ty_dim_const(g, c.groups)) : c.w->shape[0];
   for (int i = 0; i < c.n; i++) s[r++] = c.out[i];
   return ty_o_out(g, n, c.x->dtype, r, s);
-}
-
-/* [N, C, (out, k)..] -> [N, out.., C, k..] -> [N, out.., C * k..] times weight [O, C * k..] -> [N, out.., O] */
-static ty_value *patches(ty_graph *g, const conv *c, ty_value *x, ty_value *w, ty_value *b) {
-  ty_dim s[8], flat = c->w->shape[1], zero = ty_dim_const(g, 0);
-  int perm[8], r = 0;
-  for (int i = 0; i < c->n && x; i++) { /* what the windows leave over at the end, or between points */
-    bool point = c->kernel[i] == 1;
-    ty_dim want = point ? c->out[i] : ty_dim_mul(g, c->out[i], ty_dim_const(g, c->kernel[i]));
-    flat = ty_dim_mul(g, flat, c->w->shape[2 + i]);
-    if (want != x->shape[2 + i] || (point && c->stride[i] != 1)) x = ty_c_slice(g, x, 2 + i, zero, point ? c->stride[i] : 1, want);
-  }
-  if (!x || !w) return NULL;
-  s[r++] = x->shape[0], s[r++] = x->shape[1];
-  for (int i = 0; i < c->n; i++) s[r++] = c->out[i], s[r++] = c->w->shape[2 + i];
-  x = ty_c_reshape(g, x, r, s);
-  r = 0, perm[r++] = 0;
-  for (int i = 0; i < c->n; i++) perm[r++] = 2 + 2 * i;
-  perm[r++] = 1;
-  for (int i = 0; i < c->n; i++) perm[r++] = 3 + 2 * i;
-  x = ty_c_permute(g, x, perm);
-  if (!x) return NULL;
-  for (int i = 0; i < c->n; i++) s[1 + i] = c->out[i];
-  s[0] = x->shape[0], s[1 + c->n] = flat;
-  ty_dim ws[2] = { c->w->shape[0], flat };
-  return ty_c_linear(g, ty_c_reshape(g, x, c->n + 2, s), ty_c_reshape(g, w, 2, ws), b);
 }
 
 static ty_value *biased(ty_graph *g, ty_value *y, ty_value *b) { return b && y ? ty_o2(g, TY_P_add, y, b) : y; }
@@ -207,8 +172,7 @@ ty_status ty_conv_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   in[c.n + 1] = 1;
   if (!c.batched) x = ty_o_unsqueeze(g, x, 0);
   if (!x || !w || (c.b && !b)) return ty_o_done(g, rep, NULL);
-  if (is_patches(g, &c)) y = patches(g, &c, x, w, b);
-  else if (!(x = ty_c_permute(g, x, in))) y = NULL;
+  if (!(x = ty_c_permute(g, x, in))) y = NULL;
   else if (c.transposed) y = transposed(g, &c, x, w, b);
   else {
     ty_conv_args a = { .groups = c.groups };
