@@ -49,6 +49,22 @@ typedef struct ty_score_row {
   const float *bias; int64_t bias_k;
 } ty_score_row;
 
+/* Recurrent layers, as torch.nn.RNN, GRU and LSTM: d directions (the second goes backwards in time), h hidden units, p outputs of
+ * a direction (h, unless projected). The input's part of the gates, x, is there already. Weights come in blocks of TY_RNN_BLOCK
+ * units, zeros after the last: [d][block][p][gate][TY_RNN_BLOCK]; the projection's are [d][block of p][h][TY_RNN_BLOCK]. */
+typedef enum ty_rnn_kind { TY_RNN_TANH, TY_RNN_RELU, TY_RNN_GRU, TY_RNN_LSTM } ty_rnn_kind;
+enum { TY_RNN_BLOCK = 16 };
+static inline int64_t ty_rnn_gates(ty_rnn_kind k) { return k == TY_RNN_LSTM ? 4 : k == TY_RNN_GRU ? 3 : 1; }
+typedef struct ty_rnn {
+  ty_rnn_kind kind;
+  int64_t t, b, d, h, p;
+  const float *x; int64_t x_t, x_b;   /* [d][gate][h] for each time and row */
+  const float *whh, *bhh, *whr;       /* bhh: [d][gate][h], NULL: none; whr: NULL: no projection */
+  const float *h0, *c0;               /* [d][b][p], [d][b][h] */
+  float *y; int64_t y_t, y_b;         /* [d][p] for each time and row */
+  float *c, *m;                       /* [d][b][h]: LSTM: the cell's state, the last one in the end; with whr: room */
+} ty_rnn;
+
 /* The kernels of a tier. gemm[nv-1][mr-1] for nv in [1, nr/lanes] and mr in [1, mr]; NULL elsewhere. */
 typedef struct ty_kernels {
   ty_isa isa;
@@ -70,6 +86,9 @@ typedef struct ty_kernels {
   /* One row of a block of scores: s[0..n) holds dot products, becomes exp(s*scale + add - max'). Updates the running
    * *max and *sum; returns the factor by which what was summed before must shrink. add may be NULL. */
   float (*softmax_row)(int64_t n, float *s, float scale, const ty_score_row *add, float *max, float *sum);
+  /* One block of hidden units of direction d at time t, `before` being the outputs of the time before it; of its projection. */
+  void (*rnn_block)(const ty_rnn *, int64_t d, int64_t block, int64_t t, const float *before, int64_t before_b);
+  void (*rnn_project)(const ty_rnn *, int64_t d, int64_t block, int64_t t);
 } ty_kernels;
 
 /* The tier's kernels, or the next lower tier that is built. Never NULL. Does not probe the CPU: see ty_cpu_get. */
@@ -174,6 +193,10 @@ typedef struct ty_attn {
 } ty_attn;
 size_t ty_attn_f32_scratch(const ty_kernels *, const ty_attn *); /* bytes per thread; any tid and nt; pointers are not read */
 void ty_attn_f32(const ty_kernels *, const ty_attn *, int tid, int nt, void *scratch); /* scratch 64-byte aligned */
+
+/* Threads meet (by `meet`, a barrier of all nt) after each time step, unless they are apart: then meet may be NULL. */
+void ty_rnn_f32(const ty_kernels *, const ty_rnn *, int tid, int nt, void (*meet)(int tid, int nt));
+bool ty_rnn_apart(const ty_rnn *, int nt);
 
 /* The same in plain loops: the truth for tests. The gemm reference reads b as strided (b_strided is ignored) and writes c.
  * All sum in double. scores: sk doubles. */

@@ -31,9 +31,11 @@ enum { TIER_NV = TIER_NR / VF_LANES };
 #include "kernel/tmpl/pack_tmpl.h"
 #include "kernel/tmpl/math_tmpl.h"
 #include "kernel/tmpl/wino_tmpl.h"
+#include "kernel/tmpl/rnn_tmpl.h"
 
 const ty_kernels TIER_TABLE = {
     .isa = (ty_isa)TIER_ISA, .name = TIER_TEXT, .mr = TIER_MR, .nr = TIER_NR, .lanes = VF_LANES,
     .gemm = TIER_GEMM_TABLE, .conv = TIER_CONV_TABLE, .narrow = TIER_NARROW_TABLE, .depth = TIER_DEPTH_TABLE, .wino_in = tier_wino_in, .wino_out = tier_wino_out,
     .pack_b = tier_pack_b, .exp = tier_exp, .scale = tier_scale, .dot_rows = tier_dot_rows, .softmax_row = tier_softmax_row,
+    .rnn_block = tier_rnn_block, .rnn_project = tier_rnn_project,
 };

@@ -383,6 +383,39 @@ ty_status ty_core_conv_packed_infer(ty_graph *g, ty_node *n) {
   return conv_out(g, n, n->args[2].i, &n->args[8]);
 }
 
+ty_status ty_core_rnn_infer(ty_graph *g, ty_node *n) {
+  static const char *const kinds[] = {"tanh", "relu", "gru", "lstm"};
+  static const int gates_of[] = {1, 1, 3, 4};
+  ty_value *x = n->args[0].value, *whh = n->args[1].value, *h0 = n->args[4].value;
+  const char *kind = n->args[6].str;
+  ty_dim hidden = n->args[7].i, block = ty_dim_const(g, 16), room = ty_dim_const(g, 15);
+  bool first = n->args[8].b;
+  int k = 0;
+  while (k < 4 && strcmp(kind, kinds[k])) k++;
+  if (k == 4) return ty_fail(g->ctx, TY_INVALID, "no recurrent layer is called \"%.40s\"", kind);
+  for (int i = 0; i < 6; i++)
+    if (n->args[i].kind == TY_ARG_VALUE) TY_TRY(dtype_is(g, n->args[i].value, TY_f32));
+  if (x->rank != 3 || whh->rank != 5 || h0->rank != 3) return ty_fail(g->ctx, TY_INVALID, "ranks %d, %d, %d", x->rank, whh->rank, h0->rank);
+  if ((k == 3) != (n->args[5].kind == TY_ARG_VALUE) || (k != 3 && n->args[3].kind == TY_ARG_VALUE)) return ty_fail(g->ctx, TY_INVALID, "operands of another kind of recurrent layer");
+  ty_dim d = h0->shape[0], b = h0->shape[1], p = h0->shape[2], gates = ty_dim_const(g, gates_of[k]), cells = ty_dim_mul(g, ty_dim_mul(g, d, b), hidden);
+  if (!ty_dim_is(g, d, 1) && !ty_dim_is(g, d, 2)) return ty_fail(g->ctx, TY_INVALID, "a recurrent layer has one direction or two");
+  TY_TRY(same(g, x->shape[!first], b, "batch"));
+  TY_TRY(same(g, x->shape[2], ty_dim_mul(g, ty_dim_mul(g, d, gates), hidden), "gates"));
+  ty_dim blocks = ty_dim_div(g, ty_dim_add(g, hidden, room), block), parts = ty_dim_div(g, ty_dim_add(g, p, room), block);
+  const ty_dim wants[3][5] = {{d, blocks, p, gates, block}, {d, parts, hidden, ty_dim_const(g, 1), block}, {d, b, hidden}};
+  const ty_arg *args[3] = {&n->args[1], &n->args[3], &n->args[5]};
+  for (int i = 0; i < 3; i++) {
+    if (args[i]->kind != TY_ARG_VALUE) continue;
+    if (args[i]->value->rank != (i == 2 ? 3 : 5)) return ty_fail(g->ctx, TY_INVALID, "rank %d of an operand", args[i]->value->rank);
+    for (int j = 0; j < args[i]->value->rank; j++) TY_TRY(same(g, args[i]->value->shape[j], wants[i][j], "recurrent layer"));
+  }
+  if (n->args[3].kind != TY_ARG_VALUE) TY_TRY(same(g, p, hidden, "outputs and hidden units"));
+  if (n->args[2].kind == TY_ARG_VALUE) TY_TRY(same(g, ty_dim_product(g, n->args[2].value->rank, n->args[2].value->shape), x->shape[2], "bias"));
+  ty_dim total = ty_dim_mul(g, ty_dim_mul(g, x->shape[0], x->shape[1]), ty_dim_mul(g, d, p));
+  for (int i = 0; i < (k == 3) + (n->args[3].kind == TY_ARG_VALUE); i++) total = ty_dim_add(g, total, cells);
+  return out(g, n, TY_f32, 1, &total);
+}
+
 ty_status ty_core_attention_infer(ty_graph *g, ty_node *n) {
   ty_value *q = n->args[0].value, *k = n->args[1].value, *v = n->args[2].value;
   TY_TRY(blas_dtype(g, q, k));

@@ -29,6 +29,8 @@
  * ty.conv_packed(x, packed, channels, kernel, stride, padding, dilation, groups, out)   the same from the packed weight; channels: O
  * ty.attention(q, k, v, mask?, bias?, is_causal, scale, empty_nan)   q [B,H,S,D], k, v [B,Hkv,Sk,D(v)]; mask bool or float, bias float, both broadcastable to [B,H,S,Sk];
  *                               a row with no key to attend to gives 0, or NaN with empty_nan
+ * ty.rnn(x, whh, bhh?, whr?, h0, c0?, kind, hidden, batch_first)   recurrent layer over time, see ty_rnn of kernel.h and ty_step_rnn of program.h:
+ *                               x [t, b, d*gates*h] ([b, t, ..] if batch_first) -> all results in one flat value: y, last cell state, room
  * ty.layer_norm / rms_norm / softmax are NOT core: they lower to reduce + elementwise and fuse into one loop.
  */
 #ifndef TY_CORE_H

@@ -101,6 +101,9 @@ static void print_sizes(const ty_program *p, ty_str *out, const rt_step *s) {
   case RT_CONV_PACK:
     ty_str_add(out, " kind=%d groups=%lld c=%lld o=%lld", (int)s->u.conv_pack.kind, (long long)s->u.conv_pack.s.groups, (long long)s->u.conv_pack.s.c, (long long)s->u.conv_pack.s.o);
     break;
+  case RT_RNN:
+    print_list(p, out, "t,b,d,h,p", 5, (ty_pexpr[]){s->u.rnn.t, s->u.rnn.b, s->u.rnn.d, s->u.rnn.h, s->u.rnn.p});
+    break;
   case RT_SCAN:
     print_list(p, out, "outer,len,inner", 3, (ty_pexpr[]){s->u.scan.outer, s->u.scan.len, s->u.scan.inner});
     ty_str_add(out, " %s %s", ty_dtypes[s->u.scan.dtype].name, s->u.scan.prod ? "prod" : "sum");
@@ -111,7 +114,7 @@ static void print_sizes(const ty_program *p, ty_str *out, const rt_step *s) {
 
 void ty_program_print(const ty_program *p, ty_str *out) {
   static const char *const kinds[] = {"input", "output", "arena", "state", "literal"};
-  static const char *const steps[] = {"loop", "gemm", "attn", "pack", "conv", "conv_pack", "scan"};
+  static const char *const steps[] = {"loop", "gemm", "attn", "pack", "conv", "conv_pack", "rnn", "scan"};
   for (int i = 0; i < p->sym.n; i++) ty_str_add(out, "symbol %d %s\n", i, p->sym.p[i]);
   for (int i = 0; i < p->buf.n; i++) {
     const rt_buf *b = &p->buf.p[i];

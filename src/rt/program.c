@@ -274,6 +274,19 @@ int ty_program_add_conv_pack(ty_program *p, const ty_step_info *info, const ty_s
   return ref_add(p, k->src, false) && ref_add(p, k->dst, true) ? step_end(p, &s) : -1;
 }
 
+int ty_program_add_rnn(ty_program *p, const ty_step_info *info, const ty_step_rnn *r) {
+  rt_step s;
+  if (!step_begin(p, &s, info, RT_RNN) || !EXPRS(r->t, r->b, r->d, r->h, r->p)) return -1;
+  bool bad = r->x < 0 || r->whh < 0 || r->h0 < 0 || r->out < 0 || r->kind < 0 || r->kind > TY_RNN_LSTM || (r->kind == TY_RNN_LSTM) != (r->c0 >= 0) ||
+             (r->whr >= 0 && r->kind != TY_RNN_LSTM);
+  if (bad) return bad_argument(p);
+  s.u.rnn = *r;
+  if (!ref_add(p, r->x, false) || !ref_add(p, r->whh, false) || !ref_add(p, r->bhh, false) || !ref_add(p, r->whr, false) ||
+      !ref_add(p, r->h0, false) || !ref_add(p, r->c0, false) || !ref_add(p, r->out, true))
+    return -1;
+  return step_end(p, &s);
+}
+
 int ty_program_add_scan(ty_program *p, const ty_step_info *info, const ty_step_scan *c) {
   rt_step s;
   if (!step_begin(p, &s, info, RT_SCAN) || !EXPRS(c->outer, c->len, c->inner)) return -1;

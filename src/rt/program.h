@@ -69,6 +69,13 @@ typedef struct ty_step_conv {
   const ty_step_loop *epilogue;                /* rows = batch * out0 * out1 * out2 in that order, cols = channels out; NULL: none */
 } ty_step_conv;
 typedef struct ty_step_conv_pack { ty_conv_kind kind; ty_conv_shape s; ty_pbuf src; ty_pexpr off, ld[5]; ty_pbuf dst; } ty_step_conv_pack; /* ld: as ldw of kernel.h */
+/* Recurrent layers, see ty_rnn of kernel.h; all operands contiguous. out: y [t, b, d, p] ([b, t, d, p] if batch_first, as x), then
+ * LSTM's last cell state [d, b, h], then room for as much with a projection. */
+typedef struct ty_step_rnn {
+  int kind; bool batch_first;
+  ty_pbuf x, whh, bhh, whr, h0, c0, out;       /* bhh, whr, c0 < 0: none */
+  ty_pexpr t, b, d, h, p;
+} ty_step_rnn;
 typedef struct ty_step_scan { ty_pbuf src, dst; ty_dtype dtype; bool prod; ty_pexpr outer, len, inner; } ty_step_scan; /* contiguous */
 
 /* Appends a step. `fold`: it belongs to the folded part (reads inputs that are parameters, literals and state only), which
@@ -82,6 +89,7 @@ int ty_program_add_attn(ty_program *, const ty_step_info *, const ty_step_attn *
 int ty_program_add_pack(ty_program *, const ty_step_info *, const ty_step_pack *);
 int ty_program_add_conv(ty_program *, const ty_step_info *, const ty_step_conv *);
 int ty_program_add_conv_pack(ty_program *, const ty_step_info *, const ty_step_conv_pack *);
+int ty_program_add_rnn(ty_program *, const ty_step_info *, const ty_step_rnn *);
 int ty_program_add_scan(ty_program *, const ty_step_info *, const ty_step_scan *);
 /* Which inputs are parameters (folded steps depend on them) and what may be freed after folding follow from the steps. */
 ty_status ty_program_finish(ty_program *, ty_ctx *);

@@ -26,13 +26,14 @@ typedef struct rt_buf {
   bool touched[RT_NPHASE];
 } rt_buf;
 
-typedef enum rt_kind { RT_LOOP, RT_GEMM, RT_ATTN, RT_PACK, RT_CONV, RT_CONV_PACK, RT_SCAN } rt_kind;
+typedef enum rt_kind { RT_LOOP, RT_GEMM, RT_ATTN, RT_PACK, RT_CONV, RT_CONV_PACK, RT_RNN, RT_SCAN } rt_kind;
 
 /* The buffers a step touches are the refs [ref0, ref0 + nrefs) of the program, fixed operands first, then the loop's. */
 enum { GEMM_A, GEMM_B, GEMM_C, GEMM_EPI };
 enum { ATTN_Q, ATTN_K, ATTN_V, ATTN_O, ATTN_MASK, ATTN_BIAS };
 enum { CONV_X, CONV_W, CONV_Y, CONV_EPI };
 enum { COPY_SRC, COPY_DST };
+enum { RNN_X, RNN_WHH, RNN_BHH, RNN_WHR, RNN_H0, RNN_C0, RNN_OUT, RNN_NREFS };
 typedef struct rt_ref { ty_pbuf buf; bool write; } rt_ref; /* buf < 0: absent */
 
 typedef struct rt_step {
@@ -46,7 +47,7 @@ typedef struct rt_step {
   bool has_loop;
   _Atomic(ty_loop_fn) fn;    /* of the loop or the epilogue */
   ty_step_loop loop;         /* LOOP, and the epilogue of a GEMM or a CONV */
-  union { ty_step_gemm gemm; ty_step_attn attn; ty_step_pack pack; ty_step_conv conv; ty_step_conv_pack conv_pack; ty_step_scan scan; } u;
+  union { ty_step_gemm gemm; ty_step_attn attn; ty_step_pack pack; ty_step_conv conv; ty_step_conv_pack conv_pack; ty_step_rnn rnn; ty_step_scan scan; } u;
   uint64_t calls;            /* these four: under prof_lock */
   double seconds, sum_flops, sum_bytes;
 } rt_step;
@@ -60,7 +61,7 @@ typedef struct rt_bound {
   int64_t rows, cols;
   size_t scratch, loop_scratch_at;
   const ty_i64 *par;
-  int64_t off[6];            /* elements, by ref */
+  int64_t off[RNN_NREFS];            /* elements, by ref */
   double flops, bytes;
   const struct rt_bound *next_gemm; /* the next product with packed weights that all threads work on: a hint to prefetch */
   union {
@@ -70,6 +71,7 @@ typedef struct rt_bound {
     struct { int nr; int64_t k, n, ldk, ldn; } pack;
     ty_conv conv;
     struct { int nr; int64_t ld[5]; } conv_pack;
+    ty_rnn rnn;
     struct { int64_t outer, len, inner; } scan;
   } u;
 } rt_bound;

@@ -1,4 +1,5 @@
 /* step.c: one thread's part of one step: splits loops over rows or columns, sets the kernels' pointers, runs epilogues on tiles. */
+#include "rt/pool.h"
 #include "rt/program_int.h"
 
 enum { COLUMN_GRAIN = 64 };
@@ -102,6 +103,16 @@ static void do_conv_pack(const rt_bound *b, void *const *ptr, int tid, int nt) {
   ty_pack_conv_f32(b->u.conv_pack.nr, k->kind, &k->s, (const float *)ptr[COPY_SRC] + b->off[COPY_SRC], b->u.conv_pack.ld, ptr[COPY_DST], tid, nt);
 }
 
+static void do_rnn(const ty_kernels *ks, const rt_bound *b, void *const *ptr, int tid, int nt) {
+  ty_rnn r = b->u.rnn;
+  r.x = ptr[RNN_X], r.whh = ptr[RNN_WHH], r.bhh = ptr[RNN_BHH], r.whr = ptr[RNN_WHR], r.h0 = ptr[RNN_H0], r.c0 = ptr[RNN_C0];
+  r.y = ptr[RNN_OUT];
+  float *after = r.y + r.t * r.b * r.d * r.p;
+  if (r.kind == TY_RNN_LSTM) r.c = after;
+  if (r.whr) r.m = after + r.d * r.b * r.h;
+  ty_rnn_f32(ks, &r, tid, nt, ty_pool_barrier);
+}
+
 void ty_rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault) {
   const rt_step *s = b->step;
   ty_kargs ka = {.par = b->par, .scratch = scratch, .fault = fault, .self = s->loop.self};
@@ -114,6 +125,7 @@ void ty_rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, vo
   case RT_PACK: do_pack(ks, b, ptr, tid, nt); break;
   case RT_CONV: do_conv(ks, b, ptr, &ka, scratch, tid, nt); break;
   case RT_CONV_PACK: do_conv_pack(b, ptr, tid, nt); break;
+  case RT_RNN: do_rnn(ks, b, ptr, tid, nt); break;
   case RT_SCAN: ty_rt_scan_do(&s->u.scan, b->u.scan.outer, b->u.scan.len, b->u.scan.inner, ptr[COPY_SRC], ptr[COPY_DST], tid, nt); break;
   }
 }

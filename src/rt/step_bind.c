@@ -227,6 +227,39 @@ static void bind_conv_pack(sizer *z) {
   if (floats > have) REFUSE(z, "%s: %lld packed floats in room for %lld", b->step->name, (long long)floats, (long long)have);
 }
 
+static void bind_rnn(sizer *z) {
+  rt_bound *b = z->b;
+  const ty_step_rnn *s = &b->step->u.rnn;
+  ty_rnn *r = &b->u.rnn;
+  *r = (ty_rnn){.kind = (ty_rnn_kind)s->kind, .t = extent(z, s->t, "time steps"), .b = extent(z, s->b, "batch"), .d = extent(z, s->d, "directions"),
+                .h = extent(z, s->h, "hidden size"), .p = extent(z, s->p, "outputs")};
+  int64_t gates = ty_rnn_gates(r->kind), up = TY_RNN_BLOCK, blocks = (r->h + up - 1) / up, parts = (r->p + up - 1) / up, last = 0;
+  int64_t y = volume(z, 4, (int64_t[]){r->t, r->b, r->d, r->p}), cells = volume(z, 3, (int64_t[]){r->d, r->b, r->h});
+  int64_t work = volume(z, 6, (int64_t[]){r->t, r->b, r->d, r->h, r->p, gates});
+  bool lstm = r->kind == TY_RNN_LSTM, project = s->whr >= 0;
+  if (r->d > 2 || (r->p != r->h && !project)) REFUSE(z, "%s: %lld directions, %lld units, %lld outputs", b->step->name, (long long)r->d, (long long)r->h, (long long)r->p);
+  const struct { ty_pbuf buf; int64_t n; const char *what; } ops[] = {
+    {s->x, volume(z, 5, (int64_t[]){r->t, r->b, r->d, gates, r->h}), "the input"},
+    {s->whh, volume(z, 5, (int64_t[]){r->d, blocks, r->p, gates, up}), "the weights"}, {s->bhh, volume(z, 3, (int64_t[]){r->d, gates, r->h}), "the bias"},
+    {s->whr, volume(z, 4, (int64_t[]){r->d, parts, r->h, up}), "the projection"}, {s->h0, volume(z, 3, (int64_t[]){r->d, r->b, r->p}), "the state"},
+    {s->c0, cells, "the cell"}, {s->out, ty_add_i64(y, cells * (lstm + project), &last) ? last : INT64_MAX, "the result"},
+  };
+  for (int i = 0; i < RNN_NREFS; i++)
+    if (ops[i].buf >= 0 && ops[i].n > z->bind->bytes[ops[i].buf] / 4) REFUSE(z, "%s: %s needs %lld elements", b->step->name, ops[i].what, (long long)ops[i].n);
+  int64_t xn = r->d * gates * r->h, yn = r->d * r->p;
+  r->x_b = s->batch_first ? r->t * xn : xn, r->x_t = s->batch_first ? xn : r->b * xn;
+  r->y_b = s->batch_first ? r->t * yn : yn, r->y_t = s->batch_first ? yn : r->b * yn;
+  b->skip = r->b == 0 || r->d == 0 || (y == 0 && cells == 0);
+  if (b->flops < 0) b->flops = 2.0 * (double)work;
+}
+
+/* Threads meet at each time step, so either all of the run take part, or one a direction, who need not meet. */
+static int rnn_threads(const ty_rnn *r) {
+  const double least = 64e3; /* products of a time step that are worth meeting for */
+  double step = (double)(r->b * r->d) * (double)(r->h * r->p) * (double)ty_rnn_gates(r->kind);
+  return step >= least ? TY_POOL_MAX : step * (double)r->t < 2 * least ? 1 : (int)r->d;
+}
+
 static void bind_scan(sizer *z) {
   rt_bound *b = z->b;
   const ty_step_scan *c = &b->step->u.scan;
@@ -241,7 +274,7 @@ static void bind_scan(sizer *z) {
 /* Guessed single-thread rates, for one purpose: how many threads a step is worth. A thread that joins must have `share`
  * seconds of work: test_program --bench shows two threads ahead from about 1 us of work in all, with the pool awake. */
 static int threads_worth(const rt_bound *b) {
-  static const double rate[] = {[RT_LOOP] = 16e9, [RT_GEMM] = 80e9, [RT_ATTN] = 40e9, [RT_PACK] = 16e9, [RT_CONV] = 60e9, [RT_CONV_PACK] = 16e9, [RT_SCAN] = 8e9};
+  static const double rate[] = {[RT_LOOP] = 16e9, [RT_GEMM] = 80e9, [RT_ATTN] = 40e9, [RT_PACK] = 16e9, [RT_CONV] = 60e9, [RT_CONV_PACK] = 16e9, [RT_RNN] = 30e9, [RT_SCAN] = 8e9};
   const double bytes_rate = 16e9, share = 0.5e-6;
   double t = b->flops / (b->step->kind == RT_GEMM && b->step->u.gemm.f64 ? 8e9 : rate[b->step->kind]), tb = b->bytes / bytes_rate;
   double n = (t > tb ? t : tb) / share;
@@ -261,6 +294,7 @@ ty_status ty_rt_bound_make(ty_program *p, ty_ctx *ctx, const rt_values *vals, rt
   case RT_PACK: bind_pack(&z); break;
   case RT_CONV: bind_conv(&z); break;
   case RT_CONV_PACK: bind_conv_pack(&z); break;
+  case RT_RNN: bind_rnn(&z); break;
   case RT_SCAN: bind_scan(&z); break;
   }
   if (z.st == TY_OK && s->has_loop) loop_pars(&z, &bind->mem);
@@ -271,7 +305,7 @@ ty_status ty_rt_bound_make(ty_program *p, ty_ctx *ctx, const rt_values *vals, rt
       if (p->ref.p[i].buf >= 0) b->bytes += (double)bind->bytes[p->ref.p[i].buf];
   }
   if (b->flops < 0) b->flops = 0;
-  b->threads = threads_worth(b);
+  b->threads = s->kind == RT_RNN ? rnn_threads(&b->u.rnn) : threads_worth(b);
   if (b->skip) b->scratch = 0;
   return TY_OK;
 }

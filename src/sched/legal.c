@@ -204,6 +204,10 @@ ty_status ty_sc_legalize(ty_sc *s) {
     case TY_OP_matmul: legal_matmul(s, n); break;
     case TY_OP_conv_packed: fix(s, &n->args[0], n, false, true); break;
     case TY_OP_pack: case TY_OP_conv_pack: fix(s, &n->args[0], n, false, false); break;
+    case TY_OP_rnn:
+      for (int i = 0; i < 6; i++)
+        if (n->args[i].kind == TY_ARG_VALUE) contiguous(s, &n->args[i], n);
+      break;
     case TY_OP_scan: contiguous(s, &n->args[0], n); break;
     case TY_OP_index: fix(s, &n->args[0], n, false, false); break;
     case TY_OP_attention:

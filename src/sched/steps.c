@@ -287,6 +287,30 @@ static ty_status emit_scan(ty_sc *s, ty_node *n) {
   return TY_OK;
 }
 
+static ty_status emit_rnn(ty_sc *s, ty_node *n) {
+  static const char *const kinds[] = { "tanh", "relu", "gru", "lstm" };
+  ty_value *x = n->args[0].value, *h0 = n->args[4].value, *o = n->outs[0], *base;
+  ty_dim off, st[TY_MAX_RANK];
+  ty_step_rnn r = { .batch_first = n->args[8].b };
+  while (strcmp(kinds[r.kind], n->args[6].str)) r.kind++;
+  ty_pbuf *bufs[6] = { &r.x, &r.whh, &r.bhh, &r.whr, &r.h0, &r.c0 };
+  for (int i = 0; i < 6; i++) {
+    *bufs[i] = -1;
+    if (n->args[i].kind != TY_ARG_VALUE) continue;
+    if (!ty_sc_layout(s, n->args[i].value, &base, &off, st)) return ty_fail(s->ctx, TY_INTERNAL, "an operand of a recurrent layer is not affine");
+    *bufs[i] = ty_sc_place(s, base)->buf;
+  }
+  r.out = ty_sc_place(s, o)->buf;
+  ty_dim t = x->shape[r.batch_first], d = h0->shape[0], b = h0->shape[1], p = h0->shape[2], h = n->args[7].i, gates = ty_dim_const(s->g, ty_rnn_gates((ty_rnn_kind)r.kind));
+  r.t = ex(s, t); r.b = ex(s, b); r.d = ex(s, d); r.h = ex(s, h); r.p = ex(s, p);
+  if (r.whr >= 0) gates = ty_dim_add(s->g, gates, ty_dim_const(s->g, 1));
+  ty_dim f[6] = { ty_dim_const(s->g, 2), t, b, ty_dim_mul(s->g, d, gates), h, p };
+  ty_step_info i = ty_sc_step_info(s, n, n->args[6].str, "", x, "rnn_f32", ty_dim_product(s->g, 6, f), ty_sc_info(s, o)->fold);
+  ty_program_add_rnn(s->prog, &i, &r);
+  ty_sc_record(s, &i, n->args[6].str, "", -1);
+  return TY_OK;
+}
+
 ty_status ty_sc_steps(ty_sc *s) {
   int *first = ty_alloc(sizeof(int) * (size_t)(s->g->nnodes + s->g->values.n + 1)); /* groups by node id, as chains through `next` */
   int *next = ty_alloc(sizeof(int) * (size_t)(s->groups.n + 1));
@@ -305,6 +329,7 @@ ty_status ty_sc_steps(ty_sc *s) {
     case TY_OP_conv_pack: st = ty_sc_emit_conv_pack(s, n); break;
     case TY_OP_attention: st = emit_attention(s, n); break;
     case TY_OP_pack: st = emit_pack(s, n); break;
+    case TY_OP_rnn: st = emit_rnn(s, n); break;
     case TY_OP_scan: st = emit_scan(s, n); break;
     default: break;
     }

@@ -320,6 +320,11 @@ for _n in (1, 2, 3):
         BY_HAND[f"aten.{_kind}{_n}d.vec"] = lambda n=_n: [_f(2, 3, *[5] * n), None, [1.7] * n]
     for _kind in ("reflection", "replication"):
         BY_HAND[f"aten.{_kind}_pad{_n}d.default"] = lambda n=_n: [_f(2, 3, *[5] * n), [1, 2] * n]
+for _kind, _gates, _states in (("lstm", 4, 2), ("gru", 3, 1), ("rnn_tanh", 1, 1), ("rnn_relu", 1, 1)):
+    BY_HAND[f"aten.{_kind}.input"] = lambda gates=_gates, states=_states: [
+        _f(3, 2, 4), [_f(1, 2, 5), _f(1, 2, 5)] if states == 2 else _f(1, 2, 5),
+        [_f(gates * 5, 4), _f(gates * 5, 5), _f(gates * 5), _f(gates * 5)], True, 1, 0.0, False, False, False,
+    ]  # fmt: skip
 BY_HAND["aten._pad_circular.default"] = lambda: [_f(2, 3, 5, 5), [1, 2, 0, 1]]
 BY_HAND["aten._pad_enum.default"] = lambda: [_f(2, 3, 5, 5), [1, 2, 0, 1], 1]
 

@@ -22,7 +22,7 @@ int main(void) {
     if (ks == seen) continue;
     seen = ks;
     int p = passed, f = failed;
-    test_micro(ks), test_math(ks), test_pack(ks), test_gemm(ks), test_attn(ks), test_conv(ks);
+    test_micro(ks), test_math(ks), test_pack(ks), test_gemm(ks), test_attn(ks), test_conv(ks), test_rnn(ks);
     printf("%-9s MR %d NR %d: %d passed, %d failed\n", ks->name, ks->mr, ks->nr, passed - p, failed - f);
   }
   test_gemm64();
