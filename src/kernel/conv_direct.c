@@ -236,32 +236,60 @@ static void direct_tile(const ty_kernels *ks, const direct_plan *p, int64_t g, i
       memcpy(t->y + i * v->y_s[2] + g * v->s.o + n0, tile + (t->row + i) * width, (size_t)real * sizeof *tile);
 }
 
-/* Threads form a grid over pixels and panels; the share that costs least, in cycles by a rough model, is taken. */
-typedef struct direct_share { int64_t m0, m1, u0, u1; } direct_share;
-
-static direct_share direct_share_of(const ty_kernels *ks, const direct_plan *p, int tid, int nt) {
-  const ty_conv *v = &p->v;
-  int64_t pixels = v->batch * v->out[0] * v->out[1] * v->out[2], line = v->s.groups * p->p.count, best = 0;
-  double least = 0;
-  for (int64_t tm = 1; tm <= nt; tm++) {
-    int64_t tn = kernel_min(nt / tm, line);
-    double m = (double)kernel_up(kernel_ceil(pixels, tm), kernel_min(ks->mr, v->out[2])), n = (double)(kernel_ceil(line, tn) * kernel_ceil(p->p.units, p->p.count) * p->p.unit);
-    n = n < (double)(v->s.groups * p->p.units * p->p.unit) ? n : (double)(v->s.groups * p->p.units * p->p.unit);
-    double cost = m * n * (double)p->k / (2 * ks->lanes) + n * (double)p->k / 4 + m * (double)(v->s.c * v->s.groups);
-    if (!best || cost < least) best = tm, least = cost;
+/* Threads form a grid: parts of the pixels times threads that share the line of all panels, which is cut anywhere: a panel may be
+ * divided between two of them by pixels. The grid that costs least, in cycles by a rough model, is taken. */
+static int64_t direct_parts(const ty_kernels *ks, const direct_plan *p, int64_t strips, int64_t strip, int nt) {
+  const ty_conv_shape *s = &p->v.s;
+  int64_t best = 1;
+  double least = 0, columns = (double)(s->groups * p->p.units * p->p.unit), k = (double)p->k;
+  for (int64_t tm = 1; tm <= nt && tm <= strips; tm++) {
+    double m = (double)(kernel_ceil(strips, tm) * strip), n = columns / (double)(nt / tm);
+    double cost = m * n * k / (2 * ks->lanes) + n * k / 4 + m * (double)(s->c * s->groups);
+    if (tm == 1 || cost < least) best = tm, least = cost;
   }
-  int64_t tn = kernel_min(nt / best, line), im = tid / tn, in = tid % tn;
-  if (im >= best) return (direct_share){0};
-  return (direct_share){kernel_share(pixels, im, best), kernel_share(pixels, im + 1, best), kernel_share(line, in, tn), kernel_share(line, in + 1, tn)};
+  return best;
+}
+
+/* The i-th of `of` cuts through the line of panels: a panel and the strips of it that come before the cut. */
+typedef struct cut { int64_t panel, strips; } cut;
+static cut direct_cut(const direct_plan *p, int64_t strips, int64_t i, int64_t of) {
+  int64_t at = kernel_share(p->v.s.groups * p->p.units * strips, i, of), group = at / (p->p.units * strips), u = 0;
+  at -= group * p->p.units * strips; /* units x strips */
+  while (u < p->p.count && conv_panel_at(&p->p, u + 1) / p->p.unit * strips <= at) u++;
+  if (u == p->p.count) return (cut){(group + 1) * p->p.count, 0};
+  int64_t first = conv_panel_at(&p->p, u) / p->p.unit, wide = conv_panel_at(&p->p, u + 1) / p->p.unit - first;
+  return (cut){group * p->p.count + u, (at - first * strips) / wide};
+}
+
+/* Pixels [m0, m1) of the panels [u0, u1) on the line of all groups' panels. */
+static void direct_part(const ty_kernels *ks, const direct_plan *p, int tid, int64_t m0, int64_t m1, int64_t u0, int64_t u1, float *tile) {
+  const ty_conv *v = &p->v;
+  strip strips[ROWS_MAX];
+  if (u0 >= u1) return;
+  for (; m0 < m1; m0 += p->rows) {
+    int64_t end = kernel_min(m0 + p->rows, m1), count = strips_cut(ks, p, m0, end, strips);
+    for (int64_t u = u0; u < u1;) {
+      int64_t g = u / p->p.count, p0 = u % p->p.count, last = kernel_min(p->p.count, p0 + u1 - u);
+      int64_t p1 = p0 + kernel_share(last - p0, 1, kernel_ceil(last - p0, p->group));
+      int64_t n0 = conv_panel_at(&p->p, p0), n1 = kernel_min(conv_panel_at(&p->p, p1), v->s.o), ldt = conv_panel_at(&p->p, p1) - n0;
+      u += p1 - p0;
+      int64_t next = u < u1 ? u : u0;
+      const float *after = v->b + (next / p->p.count * p->p.units * p->p.unit + conv_panel_at(&p->p, next % p->p.count)) * p->k;
+      direct_tile(ks, p, g, p0, p1, strips, count, tile, ldt, after);
+      if (v->epi) v->epi(v->epi_ctx, tid, 0, m0, end, g * v->s.o + n0, g * v->s.o + n1, tile, ldt);
+    }
+  }
 }
 
 static void direct_run(const ty_kernels *ks, const ty_conv *conv, int tid, int nt, void *scratch) {
   direct_plan p = direct_plan_make(ks, conv);
   const ty_conv *v = &p.v;
   const ty_conv_shape *s = &v->s;
+  int64_t pixels = v->batch * v->out[0] * v->out[1] * v->out[2], line = s->groups * p.p.count;
   if (v->batch <= 0 || v->out[0] <= 0 || v->out[1] <= 0 || v->out[2] <= 0) return;
-  direct_share h = direct_share_of(ks, &p, tid, nt);
-  if (h.m0 >= h.m1 || h.u0 >= h.u1) return;
+  int64_t strip = kernel_ceil(v->out[2], kernel_ceil(v->out[2], ks->mr)), count = kernel_ceil(pixels, strip);
+  int64_t tm = direct_parts(ks, &p, count, strip, nt), tn = nt / tm, im = tid / tn, in = tid % tn;
+  if (im >= tm) return;
   conv_range *cols = (conv_range *)((char *)scratch + p.cols_at);
   p.all = (conv_range){0, v->out[2]};
   for (int64_t w = 0; w < s->k[2]; w++) {
@@ -269,20 +297,15 @@ static void direct_run(const ty_kernels *ks, const ty_conv *conv, int tid, int n
     p.all.lo = kernel_max(p.all.lo, cols[w].lo), p.all.hi = kernel_min(p.all.hi, cols[w].hi);
   }
   p.cols = cols;
-  strip strips[ROWS_MAX];
-  float *tile = (float *)scratch;
-  for (int64_t m0 = h.m0; m0 < h.m1; m0 += p.rows) {
-    int64_t m1 = kernel_min(m0 + p.rows, h.m1), count = strips_cut(ks, &p, m0, m1, strips);
-    for (int64_t u = h.u0; u < h.u1;) {
-      int64_t g = u / p.p.count, first = u % p.p.count, end = kernel_min(p.p.count, first + h.u1 - u);
-      int64_t tiles = kernel_ceil(end - first, p.group), p0 = first, p1 = first + kernel_share(end - first, 1, tiles);
-      int64_t n0 = conv_panel_at(&p.p, p0), n1 = kernel_min(conv_panel_at(&p.p, p1), s->o), ldt = conv_panel_at(&p.p, p1) - n0;
-      u += p1 - p0;
-      int64_t next = u < h.u1 ? u : h.u0;
-      const float *after = v->b + (next / p.p.count * p.p.units * p.p.unit + conv_panel_at(&p.p, next % p.p.count)) * p.k;
-      direct_tile(ks, &p, g, p0, p1, strips, count, tile, ldt, after);
-      if (v->epi) v->epi(v->epi_ctx, tid, 0, m0, m1, g * s->o + n0, g * s->o + n1, tile, ldt);
-    }
+  int64_t s0 = kernel_share(count, im, tm), m0 = s0 * strip, m1 = kernel_min(kernel_share(count, im + 1, tm) * strip, pixels);
+  int64_t strips = kernel_share(count, im + 1, tm) - s0;
+  cut a = direct_cut(&p, strips, in, tn), b = direct_cut(&p, strips, in + 1, tn);
+  int64_t first = m0 + a.strips * strip, end = m0 + b.strips * strip;
+  if (a.panel == b.panel && a.panel < line) direct_part(ks, &p, tid, first, end, a.panel, a.panel + 1, scratch);
+  else {
+    if (a.strips) direct_part(ks, &p, tid, first, m1, a.panel, a.panel + 1, scratch), a.panel++;
+    direct_part(ks, &p, tid, m0, m1, a.panel, b.panel, scratch);
+    if (b.strips) direct_part(ks, &p, tid, m0, end, b.panel, b.panel + 1, scratch);
   }
 }
 

@@ -113,7 +113,7 @@ static want random_want(int form) {
 }
 
 void test_conv(const ty_kernels *ks) {
-  for (int round = 0; round < 600; round++) {
+  for (int round = 0; round < 300; round++) {
     want q = random_want(round % 5);
     all_kinds(ks, &q);
   }
