@@ -183,7 +183,7 @@ static void main_text(deploy *d, const char *saved, ty_str *o) {
   ty_str_add(o, "static const ty_artefact_level levels[] = {");
   for (int i = 0; i < d->target.nlevels; i++) ty_str_add(o, "{%d, ty_level_%s}, ", (int)d->target.levels[i], ty_kernels_get(d->target.levels[i])->name);
   ty_str_add(o, "};\nextern const ty_artefact tuyere_artefact;\n__attribute__((visibility(\"default\"))) const ty_artefact tuyere_artefact = {\n");
-  ty_str_add(o, "  \"TYMODEL\", %d, \"%s\", \"%s\", ty_saved, %d, {", TY_SAVE_FORMAT, tuyere_version(), d->name, d->saved.to.n);
+  ty_str_add(o, "  \"TYMODEL\", %d, TY_ENTRY_CALLS, ty_entry_calls, \"%s\", \"%s\", ty_saved, %d, {", TY_SAVE_FORMAT, tuyere_version(), d->name, d->saved.to.n);
   for (size_t i = 0; i < sizeof d->head.id; i++) ty_str_add(o, "%d, ", d->head.id[i]);
   ty_str_add(o, "}, %lluULL, %d, %d, levels};\n", (unsigned long long)d->head.bytes, ty_model_nloops(d->model), d->target.nlevels);
   ty_header_entries(d->name, &d->face, o);
