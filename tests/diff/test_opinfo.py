@@ -67,6 +67,7 @@ OTHERWISE = {
     "clone": ["clone", "contiguous"],
     "scalar_tensor": ["scalar_tensor"],
     "log_softmax": ["log_softmax"],
+    "im2col": ["nn.functional.unfold"],
     "pad_circular": ["nn.functional.pad.circular"],
     "pad_enum": ["nn.functional.pad.reflect", "nn.functional.pad.replicate"],
     **{f"reflection_pad{n}d": ["nn.functional.pad.reflect"] for n in (1, 2, 3)},
@@ -325,6 +326,9 @@ for _kind, _gates, _states in (("lstm", 4, 2), ("gru", 3, 1), ("rnn_tanh", 1, 1)
         _f(3, 2, 4), [_f(1, 2, 5), _f(1, 2, 5)] if states == 2 else _f(1, 2, 5),
         [_f(gates * 5, 4), _f(gates * 5, 5), _f(gates * 5), _f(gates * 5)], True, 1, 0.0, False, False, False,
     ]  # fmt: skip
+BY_HAND["aten.im2col.default"] = lambda: [_f(2, 3, 7, 6), [3, 2], [1, 2], [1, 0], [2, 1]]
+for _kind in ("", "native_"):
+    BY_HAND[f"aten.{_kind}channel_shuffle.default"] = lambda: [_f(2, 6, 3, 3), 3]
 BY_HAND["aten._pad_circular.default"] = lambda: [_f(2, 3, 5, 5), [1, 2, 0, 1]]
 BY_HAND["aten._pad_enum.default"] = lambda: [_f(2, 3, 5, 5), [1, 2, 0, 1], 1]
 
