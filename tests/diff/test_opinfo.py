@@ -292,6 +292,7 @@ BY_HAND = {
     "aten.eye.default": lambda: [4],
     "aten.eye.m": lambda: [3, 4],
     "aten.fill.Tensor": lambda: [_f(4, 3), torch.tensor(2.0)],
+    "aten.native_group_norm.default": lambda: [_f(2, 6, 4), _f(6), _f(6), 2, 6, 4, 3, 1e-5],  # PyTorch 2.12 has no OpInfo of it
     "aten.native_dropout.default": lambda: [_f(4, 3), 0.5, False],
     "aten.index.Tensor": lambda: [_f(5, 4), [torch.tensor([1, 3])]],
     "aten.movedim.int": lambda: [_f(5, 4, 3), 0, 2],
