@@ -132,6 +132,8 @@ typedef struct ar_importer {
   int ninputs; ar_input *inputs;
   ar_map members; /* of the archive: the input that a member's bytes belong to */
   TY_VEC(ty_imported_decline) declined;
+  int64_t least;  /* recorded minima up to 2 are taken as this at most, and there were such */
+  bool lowered;
 } ar_importer;
 
 ty_status ar_meta_read(ar_importer *, const ar_scope *, const char *name, ar_meta *out); /* TY_UNSUPPORTED: a dtype or size we lack */

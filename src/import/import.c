@@ -593,9 +593,9 @@ static ty_status whole(ar_importer *im, const ty_archive_options *options) {
   return st;
 }
 
-ty_status ty_archive_import(ty_ctx *ctx, const ty_archive *a, const ty_archive_options *options, ty_imported **out) {
+static ty_status import_from(ty_ctx *ctx, const ty_archive *a, const ty_archive_options *options, int64_t least, bool *lowered, ty_imported **out) {
   static const ty_archive_options none;
-  ar_importer im = {.ctx = ctx, .a = a, .at = {.ctx = ctx, .file = a->file, .member = a->member}};
+  ar_importer im = {.ctx = ctx, .a = a, .at = {.ctx = ctx, .file = a->file, .member = a->member}, .least = least};
   *out = NULL;
   ty_ctx_clear(ctx);
   if (!(im.out = ty_alloc(sizeof *im.out))) return ar_nomem(&im.at);
@@ -614,7 +614,20 @@ ty_status ty_archive_import(ty_ctx *ctx, const ty_archive *a, const ty_archive_o
   TY_VEC_FREE(&im.values);
   ty_arena_free(&im.arena);
   if (!*out) ty_imported_destroy(im.out);
+  *lowered = im.lowered;
   return st;
+}
+
+/* A minimum of 2 says that export tried neither 0 nor 1, and PyTorch lets both through at a call. So the program is read without
+ * such minima; where its shapes do not hold then (those of x[:, :1] need one element), with the least under which they do. */
+ty_status ty_archive_import(ty_ctx *ctx, const ty_archive *a, const ty_archive_options *options, ty_imported **out) {
+  for (int64_t least = 0;; least++) {
+    bool lowered = false;
+    ty_status st = import_from(ctx, a, options, least, &lowered, out);
+    if (st != TY_UNSUPPORTED || !lowered) return st;
+    ty_imported_destroy(*out);
+    *out = NULL;
+  }
 }
 
 void ty_imported_destroy(ty_imported *i) {

@@ -29,7 +29,9 @@ static ty_status ranges(ar_importer *im) {
     if (lo > hi) return ar_fail(&im->at, TY_INVALID, "range_constraints: %.60s is between %lld and %lld", it.key, (long long)lo, (long long)hi);
     if (im->syms.n == AR_MAX_SYMBOLS) return ar_fail(&im->at, TY_INVALID, "more than %d symbols", AR_MAX_SYMBOLS);
     im->syms.p[im->syms.n].name = it.key;
-    im->syms.p[im->syms.n].lo = lo < 0 ? 0 : lo; /* sizes */
+    if (lo < 0) lo = 0; /* sizes */
+    if (lo <= 2 && lo > im->least) lo = im->least, im->lowered = true;
+    im->syms.p[im->syms.n].lo = lo;
     im->syms.p[im->syms.n++].hi = hi;
   }
   return TY_OK;

@@ -1,4 +1,4 @@
-/* pieces.c: tensors taken to pieces, joined and repeated: split, chunk, unbind, cat, stack, flip, repeat, scatter of slices. */
+/* pieces.c: tensors taken to pieces, joined and repeated: split, chunk, unbind, cat, stack, diff, flip, repeat, scatter of slices. */
 #include "ops/family.h"
 
 #include <string.h>
@@ -164,6 +164,55 @@ ty_status ty_stack_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   TY_TRY(ty_o_dim(g, n, 1, v[0]->rank + 1, &d));
   for (int i = 0; i < cnt; i++) parts[i] = ty_o_unsqueeze(g, ty_c_cast(g, v[i], n->outs[0]->dtype), d);
   return ty_o_done(g, rep, join(g, parts, cnt, d));
+}
+
+/* ---- diff(self, n, dim, prepend?, append?): neighbours' differences, n times over what cat makes of prepend, self and append ---- */
+enum { MAX_DIFFS = 64 };
+typedef struct difference { int d, count; int64_t times; ty_dtype dt; ty_value *part[3]; ty_dim len; } difference;
+static ty_status difference_of(ty_graph *g, const ty_node *n, difference *f) {
+  ty_value *x = ty_o_val(n, 0), *all[3] = {ty_o_val(n, 3), x, ty_o_val(n, 4)};
+  ty_promo pr = TY_PROMO_INIT;
+  int64_t len;
+  *f = (difference){.len = ty_dim_const(g, 0)};
+  if (!x->rank) return ty_fail(g->ctx, TY_INVALID, "diff expects input to be at least one-dimensional");
+  TY_TRY(ty_o_int(g, n, 1, &f->times));
+  if (f->times < 0) return ty_fail(g->ctx, TY_INVALID, "diff: order must be non-negative");
+  TY_TRY(ty_o_dim(g, n, 2, x->rank, &f->d));
+  for (int i = 0; i < 3; i++) {
+    if (!all[i] || (all[i] != x && !f->times)) continue;
+    if (all[i]->rank != x->rank) return ty_fail(g->ctx, TY_INVALID, "diff: ranks differ");
+    for (int k = 0; k < x->rank; k++)
+      if (k != f->d) TY_TRY(ty_o_same(g, x->shape[k], all[i]->shape[k], "diff"));
+    ty_promo_value(&pr, all[i]);
+    f->len = ty_dim_add(g, f->len, all[i]->shape[f->d]);
+    f->part[f->count++] = all[i];
+  }
+  f->dt = ty_promo_result(&pr);
+  if (ty_dim_is_const(g, f->len, &len) && f->times > len) f->times = len;
+  if (f->times > MAX_DIFFS) return ty_fail(g->ctx, TY_UNSUPPORTED, "diff of a high order");
+  return ty_o_computable(g, f->dt);
+}
+/* Without elements there is nothing to take away. */
+static ty_dim shorter(ty_graph *g, ty_dim len, int64_t by) { return ty_o_max(g, ty_dim_sub(g, len, ty_dim_const(g, by)), ty_dim_const(g, 0)); }
+ty_status ty_diff_infer(ty_graph *g, ty_node *n) {
+  difference f;
+  ty_dim s[TY_MAX_RANK];
+  TY_TRY(difference_of(g, n, &f));
+  memcpy(s, ty_o_val(n, 0)->shape, sizeof s);
+  s[f.d] = shorter(g, f.len, f.times);
+  return ty_o_out(g, n, f.dt, ty_o_val(n, 0)->rank, s);
+}
+ty_status ty_diff_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  difference f;
+  TY_TRY(difference_of(g, n, &f));
+  for (int i = 0; i < f.count; i++) f.part[i] = ty_c_cast(g, f.part[i], f.dt);
+  ty_value *x = join(g, f.part, f.count, f.d);
+  for (int64_t i = 0; i < f.times; i++) {
+    ty_dim len = shorter(g, f.len, i + 1);
+    ty_value *from = ty_c_slice(g, x, f.d, ty_dim_const(g, 0), 1, len), *to = ty_c_slice(g, x, f.d, ty_dim_const(g, 1), 1, len);
+    x = ty_o2(g, f.dt == TY_bool ? TY_P_ne : TY_P_sub, to, from);
+  }
+  return ty_o_done(g, rep, x);
 }
 
 /* ---- flip ---- */

@@ -1,5 +1,7 @@
 """Archives of whole models and of what export makes of Python: outputs and changed buffers against PyTorch's own run."""
 
+import dataclasses
+
 import pytest
 import torch
 from archives import close, compare, look, run, save, tool
@@ -40,35 +42,43 @@ def tokens(batch=2, length=16):
     return torch.randint(0, 99, (batch, length))
 
 
-def transformer(name):
-    transformers = pytest.importorskip("transformers")
-    small = dict(vocab_size=100, bos_token_id=1, eos_token_id=2, pad_token_id=0)
-    if name == "bert":
-        config = transformers.BertConfig(**small, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, max_position_embeddings=64)
-        return transformers.BertModel(config), {"input_ids": tokens(), "attention_mask": torch.ones(2, 16, dtype=torch.int64)}
-    if name.startswith("gpt2"):
-        # PyTorch 2.13 cannot decompose GPT-2 with its fused attention
-        config = transformers.GPT2Config(**small, n_embd=32, n_layer=2, n_head=4, n_positions=64, use_cache=False, attn_implementation="eager")
-        return transformers.GPT2LMHeadModel(config), {"input_ids": tokens(), "attention_mask": torch.ones(2, 16, dtype=torch.int64)}
-    if name == "t5":
-        config = transformers.T5Config(
-            **small, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=4, use_cache=False, decoder_start_token_id=0
-        )
-        return transformers.T5ForConditionalGeneration(config), {"input_ids": tokens(), "decoder_input_ids": tokens(2, 7)}
-    config = transformers.ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=32, patch_size=8)
-    return transformers.ViTForImageClassification(config), {"pixel_values": torch.randn(2, 3, 32, 32)}
+MODELS = (
+    "minilm-8", "bert-base-16", "distilbert-128", "roberta-base-128", "albert-base-128", "electra-small-128", "mpnet-base-128", "gpt2-128",
+    "opt-125m-128", "bart-base-128", "t5-small-sentence", "vit-s16-224",
+)  # fmt: skip
+
+
+def transformer(name, core, batch=3, tokens=20):
+    """A model of the benchmark in its small configuration, at some size."""
+    pytest.importorskip("transformers")
+    from tuyere.bench import text
+
+    example = dataclasses.replace(text.ENTRIES[name], batch=batch, tokens=tokens).build(small=True)
+    if core and name.startswith("gpt2"):
+        example.model.set_attn_implementation("eager")  # PyTorch 2.13 cannot decompose it with fused attention
+    return example.model, example.kwargs
 
 
 @DIALECTS
-@pytest.mark.parametrize("name", ["bert", "gpt2", "t5", "vit"])
+@pytest.mark.parametrize("name", MODELS)
 def test_transformers(tmp_path, name, core):
-    model, kwargs = transformer(name)
+    model, kwargs = transformer(name, core)
     check(tmp_path, model, kwargs=kwargs, core=core)
 
 
 @DIALECTS
+@pytest.mark.parametrize("name", MODELS)
+def test_transformers_of_any_size(tmp_path, name, core):
+    model, kwargs = transformer(name, core)
+    vary = {0: Dim.DYNAMIC} if name.startswith("vit") else {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
+    path, program = save(tmp_path, model, kwargs=kwargs, dynamic={key: vary for key in kwargs}, core=core)
+    for batch, length in ((3, 20), (1, 9)):
+        compare(path, program, kwargs=transformer(name, core, batch, length)[1])
+
+
+@DIALECTS
 def test_bert_of_any_size(tmp_path, core):
-    model, kwargs = transformer("bert")
+    model, kwargs = transformer("minilm-8", core)
     path, program = save(tmp_path, model.eval(), kwargs=kwargs, dynamic={name: {0: BATCH, 1: SEQ} for name in kwargs}, core=core)
     for batch, length in ((2, 16), (1, 2), (5, 33), (3, 64)):
         mask = torch.ones(batch, length, dtype=torch.int64)
@@ -137,7 +147,7 @@ def test_guards_and_ranges(tmp_path):
     for x, y, text in (
         (torch.randn(9), torch.randn(4), "input x: size 0 is 9, 8 is expected"),
         (torch.randn(8), torch.randn(5), "input y: size 0 is 5, 4 is expected"),
-        (torch.randn(42), torch.randn(21), "is 21, outside of [2, 20]"),
+        (torch.randn(42), torch.randn(21), "is 21, outside of [0, 20]"),
     ):
         with pytest.raises(AssertionError, match=text.replace("[", r"\[")):
             run(path, {"x": x, "y": y})
@@ -147,6 +157,25 @@ def test_guards_and_ranges(tmp_path):
     assert code == 3 and "input x: size 0 is 60, outside of what the archive allows" in text
     code, text = tool("look", path, "--static", "z=60")
     assert code == 3 and "there is no input z" in text
+
+
+@DIALECTS
+def test_sizes_that_export_did_not_try(tmp_path, core):
+    class Rows(nn.Module):
+        def forward(self, x):
+            return x.softmax(-1).view(-1), x.sum(0), x.shape[0] * 2
+
+    path, program = save(tmp_path, Rows(), (torch.randn(4, 6),), dynamic={"x": {0: Dim.DYNAMIC}}, core=core)
+    assert [(r.lower, r.upper) for r in program.range_constraints.values()] == [(2, torch.utils._sympy.numbers.int_oo)]
+    for size in (4, 2, 1, 0):
+        compare(path, program, (torch.randn(size, 6),))
+
+    # the recorded shape of the first rows holds from one row on
+    path, program = save(tmp_path, Call(lambda x: x - x[:1]), (torch.randn(4, 6),), dynamic={"args": ({0: Dim.DYNAMIC},)}, core=core)
+    for size in (4, 1):
+        compare(path, program, (torch.randn(size, 6),), names=["args_0"])
+    with pytest.raises(AssertionError, match=r"is 0, outside of \[1, "):
+        run(path, {"args_0": torch.randn(0, 6)})
 
 
 # ---- Weights ----
