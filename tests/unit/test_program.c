@@ -8,6 +8,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+#if defined __FLT16_MAX__ && (!defined __clang__ || __clang_major__ >= 15) /* x86 clang has the type from 15 on */
+#define HALF _Float16
+#endif
+
 static ty_ctx *ctx;
 static uint64_t seed = 1;
 static uint32_t rnd(uint32_t n) {
@@ -303,9 +307,13 @@ static void test_scan(int threads) {
         for (int l = 0; l < L; l++) {
           int at = (o * L + l) * I + j, s = xh[at] >> 15 ? -1 : 1;
           d = prod ? d * x[at] : d + x[at], u = prod ? u * (uint64_t)xi[at] : u + (uint64_t)xi[at], h = prod ? h * s : h + s;
-          _Float16 want = (_Float16)h, got;
+          ok = ok && y[at] == (float)d && yi[at] == (int64_t)u;
+          (void)h;
+#ifdef HALF
+          HALF want = (HALF)h, got;
           memcpy(&got, &yh[at], 2);
-          ok = ok && y[at] == (float)d && yi[at] == (int64_t)u && got == want;
+          ok = ok && got == want;
+#endif
         }
       }
     CHECK(ok);
@@ -325,9 +333,11 @@ static void test_half(void) {
     in[1] = (uint16_t)rnd(0x7c00), in[0] &= 0x7fff;
     if (nan) continue;
     ty_rt_scan_do(&s, 1, 2, 1, in, out, 0, 1);
-    _Float16 a, b, c;
+#ifdef HALF
+    HALF a, b, c;
     memcpy(&a, &in[0], 2), memcpy(&b, &in[1], 2), memcpy(&c, &out[1], 2);
-    ok = ok && c == (_Float16)((float)a + (float)b);
+    ok = ok && c == (HALF)((float)a + (float)b);
+#endif
   }
   CHECK(ok);
 }
