@@ -211,6 +211,7 @@ static ty_status open_bytes(ty_ctx *ctx, const void *data, size_t size, bool map
     a->file = ty_arena_strdup(&a->arena, slash ? slash + 1 : name);
   } else if (mapped) munmap((void *)(uintptr_t)data, size);
   ty_status st = a && a->file ? read_all(a, model) : ty_fail(ctx, TY_NOMEM, "out of memory");
+  if (mapped && !st) madvise((void *)(uintptr_t)data, size, MADV_DONTNEED), madvise((void *)(uintptr_t)data, size, MADV_NORMAL); /* weights are read in order */
   if (!st && a->arena.failed) st = ty_fail(ctx, TY_NOMEM, "out of memory");
   if (st) ty_archive_close(a);
   else *out = a;
@@ -238,6 +239,7 @@ ty_status ty_archive_open(ty_ctx *ctx, const char *path, const char *model, ty_a
   int e = errno;
   close(fd);
   if (p == MAP_FAILED) return ty_fail(ctx, TY_IO, "%s: it cannot be mapped: %s", path, strerror(e));
+  madvise(p, (size_t)st.st_size, MADV_RANDOM); /* a header here and there: what lies between is not read ahead */
   return open_bytes(ctx, p, (size_t)st.st_size, true, path, model, out);
 }
 

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <zip.h>
 
 /* libzip's view of the mapped file. */
@@ -169,6 +171,10 @@ ty_status ar_zip_text(const ar_place *at, const ar_zip *z, const ar_member *m, s
   if (m->size > max) return ar_fail(at, TY_INVALID, "%zu bytes, where at most %zu are read", m->size, max);
   char *p = ty_alloc(m->size + 1);
   if (!p) return ar_nomem(at);
+  if (z->mapped && m->stored) {
+    size_t into = m->offset % (size_t)sysconf(_SC_PAGESIZE);
+    madvise((void *)(uintptr_t)(z->data + m->offset - into), m->size + into, MADV_WILLNEED);
+  }
   zip_file_t *f = zip_fopen_index(z->zip, m->index, 0);
   if (!f) {
     ty_free(p);
