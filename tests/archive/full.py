@@ -1,0 +1,230 @@
+"""Archives of the benchmark's models at full size: run through the C API and compared with PyTorch's own run of the same program.
+
+    python tests/archive/full.py DIR [NAME..]           exports into DIR, opens, compiles, runs, compares; a line of JSON each in DIR/NAME.json
+    python tests/archive/full.py --time DIR [NAME..]    adds interleaved rounds of the archive and of torch.compile(backend="tuyere")
+    python tests/archive/full.py --table DIR            what DIR/*.json say as a Markdown table (docs/results/archives.md)
+
+Fails where the largest relative error, by norm, reaches 5e-6. The package and the libraries (TUYERE_BUILD) must be built.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import torch
+import transformers
+from torch.utils import _pytree as pytree
+
+from tuyere.bench import text
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / os.environ.get("TUYERE_BUILD", "build")
+LIMIT = 5e-6
+NAMES = (
+    "minilm-64", "bert-base-128", "distilbert-128", "roberta-base-128", "albert-base-128", "electra-small-128", "mpnet-base-128", "gpt2-128",
+    "opt-125m-128", "bart-base-128", "t5-small-64", "vit-s16-224", "bert-large-128",
+)  # fmt: skip
+DTYPES = {}  # the library's number of a dtype, by torch dtype
+
+
+def example(name):
+    """A model of the benchmark; BERT-large besides, for its 1.3 GB."""
+    if name != "bert-large-128":
+        return text.ENTRIES[name].build()
+    torch.manual_seed(1337)
+    config = transformers.BertConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
+    return text.Example(transformers.BertModel(config).eval(), (), {"input_ids": torch.randint(10, 30000, (1, 128))})
+
+
+class Tensor(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p), ("dtype", ctypes.c_int), ("rank", ctypes.c_int), ("shape", ctypes.c_int64 * 12), ("strides", ctypes.c_int64 * 12),
+    ]  # fmt: skip
+
+
+class Library:
+    """The C API, as much of it as is needed to run an archive."""
+
+    def __init__(self):
+        self.so = ctypes.CDLL(str(BUILD / "libtuyere.so"))
+        for name in ("tuyere_context_create", "tuyere_error", "tuyere_dtype_name"):
+            getattr(self.so, name).restype = ctypes.c_void_p if name.endswith("create") else ctypes.c_char_p
+        self.context = ctypes.c_void_p(self.so.tuyere_context_create(None, None))
+        for i in range(32):
+            kind = getattr(torch, self.so.tuyere_dtype_name(i).decode(), None)
+            if isinstance(kind, torch.dtype):
+                DTYPES[kind] = i
+
+    def make(self, function, *args) -> ctypes.c_void_p:
+        """What a function gives through its last argument."""
+        out = ctypes.c_void_p()
+        self.check(getattr(self.so, function)(*args, ctypes.byref(out)))
+        return out
+
+    def check(self, status):
+        if status:
+            raise RuntimeError(self.so.tuyere_error(self.context).decode())
+
+
+class Session:
+    """One session of a compiled archive over tensors that stay bound."""
+
+    def __init__(self, library, model, inputs):
+        self.library, self.inputs, self.count = library, inputs, library.so.tuyere_model_num_outputs(model)
+        self.session = library.make("tuyere_session_create", library.context, model)
+        for i, x in enumerate(inputs):
+            shape = (ctypes.c_int64 * 12)(*x.shape)
+            tensor = Tensor(x.data_ptr(), DTYPES[x.dtype], x.dim(), shape)
+            library.check(library.so.tuyere_session_bind_input(self.session, i, ctypes.byref(tensor)))
+
+    def __call__(self):
+        self.library.check(self.library.so.tuyere_session_run(self.session))
+
+    def outputs(self):
+        kinds = {number: kind for kind, number in DTYPES.items()}
+        for i in range(self.count):
+            t = Tensor()
+            self.library.check(self.library.so.tuyere_session_output(self.session, i, ctypes.byref(t)))
+            shape, kind = list(t.shape[: t.rank]), kinds[t.dtype]
+            size = torch.Size(shape).numel()
+            data = ctypes.string_at(t.data, size * torch.empty((), dtype=kind).element_size())
+            yield torch.frombuffer(bytearray(data), dtype=kind).reshape(shape)
+
+
+def error(got, want):
+    if not want.is_floating_point():
+        return 0.0 if torch.equal(got, want) else float("inf")
+    return float((got.double() - want.double()).norm() / want.double().norm().clamp(min=1e-30))
+
+
+def prepare(name, folder):
+    """Exports in both dialects, with the inputs and the results of PyTorch's own run beside."""
+    nodes = {}
+    torch.set_grad_enabled(False)
+    for dialect in ("export", "core"):
+        it = example(name)
+        if dialect == "core" and name.startswith("gpt2"):
+            it.model.set_attn_implementation("eager")  # PyTorch 2.13 cannot decompose it with fused attention
+        program = torch.export.export(it.model, it.args, it.kwargs)
+        if dialect == "core":
+            program = program.run_decompositions()
+        nodes[dialect] = sum(node.op == "call_function" for node in program.graph.nodes)
+        torch.export.save(program, folder / f"{name}.{dialect}.pt2")
+        want = [x for x in pytree.tree_leaves(program.module()(*it.args, **it.kwargs)) if isinstance(x, torch.Tensor)]
+        torch.save({"inputs": pytree.tree_leaves((it.args, it.kwargs)), "want": want}, folder / f"{name}.{dialect}.run")
+    return {"name": name, "nodes": nodes}
+
+
+def compiled(library, path):
+    """A compiled archive, milliseconds of opening and importing, seconds of compiling."""
+    start = time.perf_counter()
+    archive = library.make("tuyere_model_open", library.context, os.fsencode(path))
+    opened = time.perf_counter()
+    model = library.make("tuyere_model_compile", library.context, archive, None)
+    done = time.perf_counter()
+    library.so.tuyere_model_destroy(archive)
+    return model, {"open_ms": 1e3 * (opened - start), "compile_s": done - opened}
+
+
+def judge(name, folder):
+    """Runs both archives, each compiled with a cold cache."""
+    library, found = Library(), {}
+    for dialect in ("export", "core"):
+        saved = torch.load(folder / f"{name}.{dialect}.run", weights_only=True)
+        with tempfile.TemporaryDirectory() as cache:
+            os.environ["TUYERE_CACHE_DIR"] = cache
+            model, found[dialect] = compiled(library, folder / f"{name}.{dialect}.pt2")
+        session = Session(library, model, saved["inputs"])
+        session()
+        got = list(session.outputs())
+        assert [x.shape for x in got] == [x.shape for x in saved["want"]]
+        found[dialect]["error"] = max(map(error, got, saved["want"]))
+        library.so.tuyere_session_destroy(session.session)
+        library.so.tuyere_model_destroy(model)
+    return found
+
+
+def turns(name, folder, rounds=9):
+    """Milliseconds of a call: least of each, and the median over rounds of archive over torch.compile."""
+    library = Library()
+    saved = torch.load(folder / f"{name}.export.run", weights_only=True)
+    model, _ = compiled(library, folder / f"{name}.export.pt2")
+    session, it = Session(library, model, saved["inputs"]), example(name)
+    module = torch.compile(it.model, backend="tuyere")
+    runners = {"archive": session, "torch.compile": lambda: module(*it.args, **it.kwargs)}
+    least, ratios = dict.fromkeys(runners, float("inf")), []
+    with torch.no_grad():
+        for runner in runners.values():
+            runner(), runner()
+        for k in range(rounds):
+            took = {}
+            for key in list(runners)[:: 1 if k % 2 else -1]:
+                time.sleep(0.03)  # the other's threads stop spinning
+                best, until = float("inf"), time.perf_counter() + 0.25
+                while time.perf_counter() < until or best == float("inf"):
+                    start = time.perf_counter()
+                    runners[key]()
+                    best = min(best, time.perf_counter() - start)
+                took[key] = best
+                least[key] = min(least[key], best)
+            ratios.append(took["archive"] / took["torch.compile"])
+    return {"archive_ms": 1e3 * least["archive"], "torch_ms": 1e3 * least["torch.compile"], "ratio": statistics.median(ratios)}
+
+
+def table(folder):
+    print("| model | nodes export / core | open + import ms | compile s (cold) | largest error export / core | archive ms | torch.compile ms | ratio |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in NAMES:
+        file = folder / f"{name}.json"
+        r = json.loads(file.read_text()) if file.exists() else {}
+        if "judged" not in r:
+            continue
+        e, c, t = r["judged"]["export"], r["judged"]["core"], r.get("turns")
+        times = f"{t['archive_ms']:.2f} | {t['torch_ms']:.2f} | {t['ratio']:.2f}" if t else " | | "
+        print(
+            f"| {name} | {r['nodes']['export']} / {r['nodes']['core']} | {e['open_ms']:.0f} / {c['open_ms']:.0f} | {e['compile_s']:.2f} / {c['compile_s']:.2f} "
+            f"| {e['error']:.1e} / {c['error']:.1e} | {times} |"
+        )
+
+
+def step(name, folder, what):
+    """One part, in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, "--part", what, str(folder), name], stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout) if done.returncode == 0 else sys.exit(f"{name}: {what} failed")
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("folder", type=pathlib.Path)
+    options.add_argument("names", nargs="*")
+    options.add_argument("--time", action="store_true")
+    options.add_argument("--table", action="store_true")
+    options.add_argument("--part", choices=("prepare", "judge", "turns"), help=argparse.SUPPRESS)
+    o = options.parse_args()
+    if o.part:
+        print(json.dumps({"prepare": prepare, "judge": judge, "turns": turns}[o.part](o.names[0], o.folder)))
+        return
+    if o.table:
+        table(o.folder)
+        return
+    o.folder.mkdir(exist_ok=True)
+    for name in o.names or NAMES:
+        file = o.folder / f"{name}.json"
+        found = json.loads(file.read_text()) if o.time else step(name, o.folder, "prepare")
+        part = "turns" if o.time else "judge"
+        found["turns" if o.time else "judged"] = step(name, o.folder, part)
+        file.write_text(json.dumps(found))
+        print(name, found["turns"] if o.time else found["judged"], flush=True)
+        if any(not r["error"] < LIMIT for r in found["judged"].values()):
+            sys.exit(f"{name}: the error reaches {LIMIT}")
+
+
+if __name__ == "__main__":
+    main()
