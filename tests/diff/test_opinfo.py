@@ -118,6 +118,10 @@ def samples(info, dtype, full):
     def random(sample):
         return bool(sample.kwargs.get("dropout_p") or sample.kwargs.get("training"))
 
+    def crossed(sample):
+        """logit's eps above a half puts the lower bound over the upper: which wins differs between versions and sizes of PyTorch's."""
+        return info.name == "logit" and any(isinstance(value, float) and value > 0.5 for value in (*sample.args, *sample.kwargs.values()))
+
     def small(sample):
         leaves = pytree.tree_leaves((sample.input, sample.args, sample.kwargs))
         return sum(leaf.numel() for leaf in leaves if isinstance(leaf, torch.Tensor)) <= LARGE
@@ -132,7 +136,7 @@ def samples(info, dtype, full):
         for sample in kind:
             if left == 0:
                 break
-            if random(sample) or (not full and not small(sample)):
+            if random(sample) or crossed(sample) or (not full and not small(sample)):
                 continue
             expected = runs(info, sample)
             leaves = pytree.tree_leaves(expected)
