@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 import torch
-from archives import close, compare, look, run, save, tool
 from torch import nn
 from torch.export import Dim
+
+from archives import close, compare, look, run, save, tool
 
 DIALECTS = pytest.mark.parametrize("core", [False, True], ids=["export", "core"])
 BATCH = Dim("b", min=1, max=64)

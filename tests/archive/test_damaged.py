@@ -7,8 +7,9 @@ import zlib
 
 import pytest
 import torch
-from archives import save, tool
 from torch import nn
+
+from archives import save, tool
 
 
 class Small(nn.Module):

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 import torch
-from archives import BUILD, look, save
 from torch import nn
+
+from archives import BUILD, look, save
 
 MB = 1 << 20
 

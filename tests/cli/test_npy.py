@@ -131,7 +131,7 @@ def test_headers_that_are_written(tuyere, tmp_path, shape):
     """What is written is what NumPy itself writes, up to the order of keys and padding."""
     import torch
 
-    from conftest import save
+    from command import save
 
     class Same(torch.nn.Module):
         def forward(self, x):

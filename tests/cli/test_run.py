@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import BINARY
+from command import BINARY
 
 
 def encoder_inputs(batch=2, length=7):

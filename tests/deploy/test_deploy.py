@@ -10,9 +10,9 @@ import textwrap
 import numpy
 import pytest
 import torch
-from capi import Failure, Library, models
 
 import tuyere
+from capi import Failure, Library, models
 
 LEVELS = ("portable", "avx2", "avx512")
 PACKAGE = pathlib.Path(tuyere.__file__).parents[1]

@@ -8,6 +8,7 @@ import sys
 import numpy
 import pytest
 import torch
+
 from capi import BUILD, ROOT, Library, models
 
 EXAMPLES = ROOT / "examples" / "c"
