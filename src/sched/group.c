@@ -2,14 +2,16 @@
  * if only one does and at one index map, or becoming the root of a group of its own. */
 #include "sched/sched_int.h"
 
-static void need_at(ty_sc *s, ty_value *v, int group, const ty_dim *idx) {
+static void need_at(ty_sc *s, ty_value *v, int group, const ty_dim *idx, bool summed) {
   ty_vinfo *i = ty_sc_info(s, v);
   for (int k = 0; k < i->reqs.n; k++) {
     bool same = i->reqs.p[k].group == group;
     for (int d = 0; d < v->rank && same; d++) same = i->reqs.p[k].idx[d] == idx[d];
-    if (same) return;
+    if (!same) continue;
+    i->reqs.p[k].summed |= summed;
+    return;
   }
-  ty_req r = { group, ty_arena_alloc(&s->tmp, sizeof(ty_dim) * (size_t)(v->rank ? v->rank : 1)) };
+  ty_req r = { group, ty_arena_alloc(&s->tmp, sizeof(ty_dim) * (size_t)(v->rank ? v->rank : 1)), summed };
   if (!r.idx) { s->failed = true; return; }
   for (int d = 0; d < v->rank; d++) r.idx[d] = idx[d];
   if (!TY_PUSH(&i->reqs, r)) s->failed = true;
@@ -38,7 +40,7 @@ void ty_sc_reduce_map(ty_sc *s, const ty_group *gr, const ty_node *n, const ty_d
 }
 
 /* What a node evaluated at idx inside group gi needs of its operands. */
-static void push(ty_sc *s, ty_node *n, int gi, const ty_dim *idx) {
+static void push(ty_sc *s, ty_node *n, int gi, const ty_dim *idx, bool summed) {
   ty_group *gr = s->groups.p[gi];
   ty_value *o = n->outs[0];
   ty_dim at[2 * TY_MAX_RANK];
@@ -46,17 +48,17 @@ static void push(ty_sc *s, ty_node *n, int gi, const ty_dim *idx) {
     for (int i = 0; i < n->nargs; i++)
       if (n->args[i].kind == TY_ARG_VALUE) {
         ty_sc_broadcast_map(s, n->args[i].value, o->rank, idx, at);
-        need_at(s, n->args[i].value, gi, at);
+        need_at(s, n->args[i].value, gi, at, summed);
       }
   } else if (n->op == TY_OP_index) {
     need_memory(s, n->args[0].value, !gr->fold);
     for (int i = 0; i < n->args[1].n; i++) {
       ty_sc_broadcast_map(s, n->args[1].values[i], o->rank, idx, at);
-      need_at(s, n->args[1].values[i], gi, at);
+      need_at(s, n->args[1].values[i], gi, at, summed);
     }
   } else if (n->op == TY_OP_reduce) {
     ty_sc_reduce_map(s, gr, n, idx, at);
-    need_at(s, n->args[0].value, gi, at);
+    need_at(s, n->args[0].value, gi, at, gr->mode == TY_G_COLRED);
   }
 }
 
@@ -99,7 +101,7 @@ static void add_vars(ty_sc *s, ty_group *g, ty_node *n, ty_varclass c) {
 
 /* Makes room for a reduction in a group: turns a plain domain into one with columns (or a reduction loop) that the
  * reduction runs over, or sees that the group's own columns are it. */
-static bool join_reduce(ty_sc *s, ty_group *g, ty_node *n, const ty_dim *idx) {
+static bool join_reduce(ty_sc *s, ty_group *g, ty_node *n, const ty_dim *idx, bool summed) {
   ty_graph *gr = s->g;
   ty_value *x = n->args[0].value, *o = n->outs[0];
   if (g->anchor) return false;
@@ -112,7 +114,7 @@ static bool join_reduce(ty_sc *s, ty_group *g, ty_node *n, const ty_dim *idx) {
     trailing &= d >= x->rank - n->args[2].n;
   }
   if (g->mode == TY_G_ROWRED) return extent(s, g, TY_VAR_COL) == re && !depends_on(s, g, o->rank, idx, TY_VAR_COL);
-  if (g->mode == TY_G_COLRED) return extent(s, g, TY_VAR_RED) == re && !depends_on(s, g, o->rank, idx, TY_VAR_RED);
+  if (g->mode == TY_G_COLRED) return !summed && extent(s, g, TY_VAR_RED) == re && !depends_on(s, g, o->rank, idx, TY_VAR_RED);
   if (trailing) {
     ty_dim p = ty_dim_const(gr, 1);
     for (int k = g->nvars - 1; k >= 0 && k >= g->nvars - n->args[2].n - 2; k--) { /* the root's own trailing dims? */
@@ -167,10 +169,10 @@ static bool join_elementwise(ty_sc *s, ty_group *g, ty_node *n, const ty_dim *id
   return have * cols * 2 > all;
 }
 
-static bool inline_at(ty_sc *s, ty_node *n, int gi, const ty_dim *idx) {
+static bool inline_at(ty_sc *s, ty_node *n, int gi, const ty_dim *idx, bool summed) {
   ty_group *g = s->groups.p[gi];
   if (g->fold != ty_sc_info(s, n->outs[0])->fold || g->members > 150) return false;
-  if (n->op == TY_OP_reduce) return join_reduce(s, g, n, idx);
+  if (n->op == TY_OP_reduce) return join_reduce(s, g, n, idx, summed);
   if (ty_sc_is_product(n)) return join_gemm(s, g, n, idx);
   if (ty_op_is_prim(n->op) || n->op == TY_OP_cast || n->op == TY_OP_index) return join_elementwise(s, g, n, idx);
   return false;
@@ -192,21 +194,21 @@ static void visit(ty_sc *s, ty_node *n) {
     if (i->external) need_memory(s, in, i->run_reads);
     for (int k = 0; k < i->reqs.n; k++) {
       ty_sc_view_map(s, n, i->reqs.p[k].idx, at);
-      need_at(s, in, i->reqs.p[k].group, at);
+      need_at(s, in, i->reqs.p[k].group, at, i->reqs.p[k].summed);
     }
     return;
   }
   if (i->output >= 0) i->external = true;
   bool external = i->external;
   if (i->trivial) { /* computed again wherever it is needed */
-    for (int k = 0; k < i->reqs.n; k++) push(s, n, i->reqs.p[k].group, i->reqs.p[k].idx);
+    for (int k = 0; k < i->reqs.n; k++) push(s, n, i->reqs.p[k].group, i->reqs.p[k].idx, i->reqs.p[k].summed);
     if (!external) return;
-  } else if (!external && i->reqs.n == 1 && inline_at(s, n, i->reqs.p[0].group, i->reqs.p[0].idx)) {
+  } else if (!external && i->reqs.n == 1 && inline_at(s, n, i->reqs.p[0].group, i->reqs.p[0].idx, i->reqs.p[0].summed)) {
     i->group = i->reqs.p[0].group;
     i->idx = i->reqs.p[0].idx;
     s->groups.p[i->group]->members++;
     if (ty_sc_is_product(n)) opaque(s, n);
-    else push(s, n, i->group, i->idx);
+    else push(s, n, i->group, i->idx, i->reqs.p[0].summed);
     return;
   }
   if (!external && !i->reqs.n) return; /* dead */
@@ -229,7 +231,7 @@ static void visit(ty_sc *s, ty_node *n) {
       ty_group *g = new_group(s, x, n, i->fold);
       if (!g) return;
       g->into = v; g->into_dim = (int)dim; g->into_off = at;
-      need_at(s, x, s->groups.n - 1, g->idx);
+      need_at(s, x, s->groups.n - 1, g->idx, false);
     }
     return;
   }
@@ -244,8 +246,8 @@ static void visit(ty_sc *s, ty_node *n) {
     opaque(s, n);
     return;
   }
-  if (n->op == TY_OP_reduce) join_reduce(s, g, n, g->idx);
-  push(s, n, i->group, g->idx);
+  if (n->op == TY_OP_reduce) join_reduce(s, g, n, g->idx, false);
+  push(s, n, i->group, g->idx, false);
 }
 
 ty_status ty_sc_group(ty_sc *s) {

@@ -4,8 +4,8 @@
 #include "ops/ops.h"
 #include "sched/sched.h"
 
-/* Somebody needs a value: at an index map inside a group, or as memory (group -1). */
-typedef struct ty_req { int group; ty_dim *idx; } ty_req;
+/* Somebody needs a value: at an index map inside a group, or as memory (group -1). summed: for what the group's reduction loop folds. */
+typedef struct ty_req { int group; ty_dim *idx; bool summed; } ty_req;
 
 /* Where a materialised value lies: element address = off + sum(idx[i] * stride[i]). */
 typedef struct ty_place { ty_pbuf buf; ty_dim off; ty_dim stride[TY_MAX_RANK]; } ty_place;
