@@ -29,6 +29,11 @@ static ty_status pad_args(ty_graph *g, const ty_node *n, padding *p) {
     const ty_dim_expr *e = ty_dim_get(g, p->pad[i]);
     if (e->lo < 0 && e->hi > 0) return ty_fail(g->ctx, TY_UNSUPPORTED, "pad of unknown sign");
   }
+  for (int k = 0; k < p->pairs && p->mode == CONSTANT; k++) {
+    ty_dim zero = ty_dim_const(g, 0), cut = ty_dim_add(g, ty_o_min(g, p->pad[2 * k], zero), ty_o_min(g, p->pad[2 * k + 1], zero));
+    if (ty_dim_get(g, ty_dim_add(g, p->x->shape[p->x->rank - 1 - k], cut))->hi < 0)
+      return ty_fail(g->ctx, TY_INVALID, "pad: more is cut off than there is");
+  }
   for (int k = 0; k < p->pairs && p->mode != CONSTANT; k++) { /* edges that lie inside */
     ty_dim size = p->x->shape[p->x->rank - 1 - k];
     if (ty_dim_get(g, size)->hi < 1) return ty_fail(g->ctx, TY_UNSUPPORTED, "padding of an empty dim");
