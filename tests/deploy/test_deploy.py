@@ -153,7 +153,7 @@ def test_what_is_wrong_is_said(folder):
         model(ids, x[0])
     with pytest.raises(ValueError, match=r"dim 2 of input 1 \(x\) is 63, and should be 64"):
         model(ids, x[..., 1:])
-    with pytest.raises(ValueError, match=r"dim 0 of input 0 \(ids\) is 66, which is not in 1 to 64"):
+    with pytest.raises(ValueError, match=r"dim 0 of input 0 \(ids\) is 66, which is not in 0 to 64"):
         model(numpy.repeat(ids, 22, 0), x)
     with pytest.raises(ValueError, match=r"dim 0 of input 1 \(x\) is 3, and should be .* which is 2 by the other inputs"):
         model(ids[:2], x)
