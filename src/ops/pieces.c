@@ -277,6 +277,7 @@ ty_status ty_repeat_interleave_infer(ty_graph *g, ty_node *n) {
   int d = 0;
   if (!ty_o_none(n, 2)) TY_TRY(ty_o_dim(g, n, 2, x->rank, &d));
   bool one = ty_o_none(n, 2) || !x->rank;
+  if (ty_dim_get(g, n->args[1].i)->hi < 0) return ty_fail(g->ctx, TY_INVALID, "repeat_interleave: repeats can not be negative");
   if (x->rank == TY_MAX_RANK) return ty_fail(g->ctx, TY_UNSUPPORTED, "rank %d", x->rank);
   for (int i = 0; i < x->rank; i++) s[i] = x->shape[i];
   if (one) s[0] = flat;
