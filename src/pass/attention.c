@@ -115,9 +115,7 @@ ty_status ty_pass_attention(ty_graph *g) {
     ty_value *r = rewrite(g, uses, n);
     if (r && !ty_remap_set(&m, n->outs[0], r)) st = ty_pass_nomem(g);
   }
-  ty_graph_at(g, NULL);
-  ty_remap_outputs(&m, g);
-  ty_remap_free(&m);
+  ty_remap_finish(&m, g);
   ty_free(uses);
   return st ? st : ty_pass_dce(g);
 }

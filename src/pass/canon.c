@@ -106,9 +106,7 @@ ty_status ty_pass_canon(ty_graph *g) {
     if (!ty_remap_set(&m, n->outs[0], r)) st = ty_pass_nomem(g);
     ty_graph_remove(g, n);
   }
-  ty_graph_at(g, NULL);
-  ty_remap_outputs(&m, g);
-  ty_remap_free(&m);
+  ty_remap_finish(&m, g);
   return st;
 }
 

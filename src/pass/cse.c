@@ -57,8 +57,7 @@ ty_status ty_pass_cse(ty_graph *g) {
     for (int i = 0; i < n->nouts; i++) if (!ty_remap_set(&m, n->outs[i], table[h]->outs[i])) st = ty_pass_nomem(g);
     ty_graph_remove(g, n);
   }
-  ty_remap_outputs(&m, g);
-  ty_remap_free(&m);
+  ty_remap_finish(&m, g);
   ty_free(table);
   return st;
 }

@@ -33,8 +33,6 @@ ty_status ty_pass_lower(ty_graph *g) {
     if (rep != r) ty_free(rep);
     if (!st) ty_graph_remove(g, n);
   }
-  ty_graph_at(g, NULL);
-  ty_remap_outputs(&m, g);
-  ty_remap_free(&m);
+  ty_remap_finish(&m, g);
   return st;
 }

@@ -20,7 +20,6 @@ bool ty_remap_init(ty_remap *m, const ty_graph *g) {
   m->to = ty_alloc(sizeof *m->to * (size_t)m->n);
   return m->to != NULL;
 }
-void ty_remap_free(ty_remap *m) { ty_free(m->to); }
 bool ty_remap_set(ty_remap *m, ty_value *from, ty_value *to) {
   if (from->id >= m->n) {
     int n = from->id * 2;
@@ -38,8 +37,10 @@ static void apply(void *user, ty_value **slot) {
   while ((*slot)->id < m->n && m->to[(*slot)->id]) *slot = m->to[(*slot)->id];
 }
 void ty_remap_node(ty_remap *m, ty_node *n) { ty_node_each_input(n, apply, m); }
-void ty_remap_outputs(ty_remap *m, ty_graph *g) {
+void ty_remap_finish(ty_remap *m, ty_graph *g) {
+  ty_graph_at(g, NULL);
   for (int i = 0; i < g->outputs.n; i++) apply(m, &g->outputs.p[i]);
+  ty_free(m->to);
 }
 
 bool ty_same_shape(const ty_value *a, const ty_value *b) {

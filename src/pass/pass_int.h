@@ -11,10 +11,9 @@
 /* Replacements collected while a pass walks forward, applied to each node before it is looked at and to the outputs last. */
 typedef struct ty_remap { ty_value **to; int n; } ty_remap;
 bool ty_remap_init(ty_remap *, const ty_graph *);
-void ty_remap_free(ty_remap *);
 bool ty_remap_set(ty_remap *, ty_value *from, ty_value *to); /* false: no memory */
 void ty_remap_node(ty_remap *, ty_node *);
-void ty_remap_outputs(ty_remap *, ty_graph *);
+void ty_remap_finish(ty_remap *, ty_graph *); /* to the outputs; new nodes go to the end again, and the remap is freed */
 
 static inline bool ty_is_op(const ty_value *v, int op) { return v && v->def && v->def->op == op; }
 static inline bool ty_is_prim_op(const ty_value *v, ty_prim p) { return ty_is_op(v, ty_op_of_prim(p)); }

@@ -51,9 +51,7 @@ ty_status ty_pass_linear(ty_graph *g) {
     if (r && !ty_remap_set(&m, o, r)) st = ty_pass_nomem(g);
   }
   for (ty_node *n = g->first; n; n = n->next) ty_remap_node(&m, n);
-  ty_graph_at(g, NULL);
-  ty_remap_outputs(&m, g);
-  ty_remap_free(&m);
+  ty_remap_finish(&m, g);
   ty_free(c);
   ty_free(uses);
   return st ? st : ty_pass_dce(g);
@@ -107,9 +105,7 @@ ty_status ty_pass_merge(ty_graph *g) {
     if (k < 2) continue;
     if (!merge_these(g, &m, k, s)) st = ty_pass_nomem(g);
   }
-  ty_graph_at(g, NULL);
-  ty_remap_outputs(&m, g);
-  ty_remap_free(&m);
+  ty_remap_finish(&m, g);
   ty_free(c);
   if (!st) st = ty_pass_dce(g);
   return st ? st : ty_pass_hoist(g);
@@ -191,9 +187,7 @@ ty_status ty_pass_pack(ty_graph *g) {
     if (!ty_remap_set(&m, n->outs[0], r)) st = ty_pass_nomem(g);
     ty_graph_remove(g, n);
   }
-  ty_graph_at(g, NULL);
-  ty_remap_outputs(&m, g);
-  ty_remap_free(&m);
+  ty_remap_finish(&m, g);
   ty_free(c);
   return st;
 }

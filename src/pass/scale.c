@@ -75,9 +75,7 @@ ty_status ty_pass_scale(ty_graph *g) {
     if (!r || !ty_remap_set(&m, o, r)) st = ty_pass_nomem(g);
   }
   for (ty_node *n = g->first; n; n = n->next) ty_remap_node(&m, n);
-  ty_graph_at(g, NULL);
-  ty_remap_outputs(&m, g);
-  ty_remap_free(&m);
+  ty_remap_finish(&m, g);
   ty_free(c);
   ty_free(uses);
   ty_free(at);
