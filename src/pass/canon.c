@@ -55,7 +55,6 @@ static ty_value *simplify(ty_graph *g, ty_node *n) {
   case TY_OP_slice: return ty_same_shape(o, x) && ty_dim_is(g, n->args[2].i, 0) && ty_dim_is(g, n->args[3].i, 1) ? x : NULL;
   case TY_OP_cast:
     if (x->dtype == o->dtype) return x;
-    if (ty_scalar_const(g, x, &c) && ty_dtype_is_float(o->dtype) && x->dtype != TY_f64) return ty_c_full(g, o->dtype, o->rank, o->shape, c);
     if (ty_scalar_const(g, x, &c) && ty_dtype_is_float(o->dtype)) return ty_c_full(g, o->dtype, o->rank, o->shape, o->dtype == TY_f32 ? (float)c : c);
     return NULL;
   case TY_OP_cat: return n->args[0].n == 1 ? n->args[0].values[0] : NULL;

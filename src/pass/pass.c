@@ -58,7 +58,16 @@ bool ty_scalar_const(ty_graph *g, const ty_value *v, double *out) {
   else if (a->kind == TY_ARG_BOOL) *out = a->b;
   else if (a->kind == TY_ARG_INT && ty_dim_is_const(g, a->i, &i)) *out = (double)i;
   else return false;
-  return true;
+  switch (v->dtype) { /* as the element has it: full's argument may be -1 of a u8 */
+  case TY_f32: *out = (float)*out; return true;
+  case TY_f64: return true;
+  case TY_bool: *out = *out != 0; return true;
+  default:
+    if (!(*out >= -0x1p53 && *out <= 0x1p53)) return false;
+    i = (int64_t)*out;
+    *out = (double)(v->dtype == TY_u8 ? (uint8_t)i : v->dtype == TY_i8 ? (int8_t)i : v->dtype == TY_i16 ? (int16_t)i : v->dtype == TY_i32 ? (int32_t)i : i);
+    return ty_dtype_is_int(v->dtype);
+  }
 }
 
 typedef struct all_const { const bool *flag; bool all; } all_const;

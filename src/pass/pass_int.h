@@ -18,6 +18,6 @@ void ty_remap_finish(ty_remap *, ty_graph *); /* to the outputs; new nodes go to
 static inline bool ty_is_op(const ty_value *v, int op) { return v && v->def && v->def->op == op; }
 static inline bool ty_is_prim_op(const ty_value *v, ty_prim p) { return ty_is_op(v, ty_op_of_prim(p)); }
 bool ty_same_shape(const ty_value *, const ty_value *);
-bool ty_scalar_const(ty_graph *, const ty_value *, double *value); /* ty.full, looked at through views */
+bool ty_scalar_const(ty_graph *, const ty_value *, double *value); /* ty.full, looked at through views: the number that its elements are; none of f16 and bf16 */
 static inline ty_status ty_pass_nomem(ty_graph *g) { return ty_fail(g->ctx, TY_NOMEM, "no memory in a pass"); }
 #endif
