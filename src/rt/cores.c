@@ -2,20 +2,13 @@
 #define _GNU_SOURCE 1
 #include "pool.h"
 
+#include "rt/place.h"
+
 #include <limits.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int affinity_cores(void) {
-  unsigned long mask[128] = {0}; /* 8192 CPUs: the kernel refuses a mask smaller than its own */
-  if (sched_getaffinity(0, sizeof mask, (cpu_set_t *)mask)) return 1;
-  int n = 0;
-  for (int i = 0; i < 128; i++) n += __builtin_popcountl(mask[i]);
-  return n > 0 ? n : 1;
-}
 
 static bool read_line(char *out, size_t size, const char *path) {
   FILE *f = fopen(path, "re");
@@ -118,11 +111,25 @@ static int env_threads(const char *name) {
   return n > INT_MAX ? INT_MAX : (int)n;
 }
 
-int ty_pool_usable_cores(void) { return least_of(affinity_cores(), ty_pool_cgroup_cores("")); }
+/* CPUs of the mask, or of them one a core. */
+static int mask_cpus(bool cores) {
+  ty_cpus mask;
+  if (!ty_cpus_get(&mask)) return 1;
+  ty_place p[TY_PLACES_MAX];
+  int n = ty_cpus_count(&mask), places = cores ? ty_places("", &mask, 0, p) : 0, first = 0;
+  for (int i = 0; i < places; i++) first += p[i].rank == 0;
+  return first ? first : n > 0 ? n : 1;
+}
+
+int ty_pool_usable_cpus(void) { return least_of(mask_cpus(false), ty_pool_cgroup_cores("")); }
+int ty_pool_usable_cores(void) { return least_of(mask_cpus(true), ty_pool_cgroup_cores("")); }
 
 int ty_pool_default_threads(void) {
-  int n = ty_pool_usable_cores();
-  n = least_of(n, env_threads("TUYERE_NUM_THREADS"));
-  n = least_of(n, env_threads("OMP_NUM_THREADS"));
+  int asked = least_of(env_threads("TUYERE_NUM_THREADS"), env_threads("OMP_NUM_THREADS"));
+  ty_cpus mask;
+  int list[TY_CPUS_MAX], listed = 0;
+  if (ty_cpus_get(&mask)) ty_affinity_asked(&mask, list, &listed);
+  asked = least_of(asked, listed);
+  int n = asked ? least_of(asked, ty_pool_usable_cpus()) : ty_pool_usable_cores();
   return n < TY_POOL_MAX ? n : TY_POOL_MAX;
 }

@@ -3,6 +3,7 @@
 #include "pool.h"
 
 #include "base/base.h"
+#include "rt/place.h"
 
 #include <linux/futex.h>
 #include <pthread.h>
@@ -11,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -43,7 +45,12 @@ static struct {
   int cpu;      /* the caller's */
   _Alignas(128) _Atomic int busy;
   int nworkers; /* created; worker[0] is unused, it is the caller */
-  int cores, spin_us;
+  int cpus, spin_us;
+  ty_affinity affinity;
+  int nplaces;     /* these four: where threads go, in order; set before the first worker is made */
+  ty_place place[TY_PLACES_MAX];
+  short core[TY_CPUS_MAX]; /* of a CPU, from 1 on; 0: not known */
+  bool nodes;      /* several */
   word gen;               /* barriers passed; the root moves it */
   word slot[TY_POOL_MAX]; /* the barrier that thread tid, and all below it in the tree, has reached */
   worker worker[TY_POOL_MAX];
@@ -169,37 +176,82 @@ static uint64_t job_wait(uint64_t seen, int tid, int spin_us) {
   return seen;
 }
 
+/* A worker's masks: all it may use, and what it set itself last. Where the system has another now, somebody else set that. */
+typedef struct bounds { ty_cpus all, mine; } bounds;
+
+static bool same_core(int a, int b) { return a == b || (a >= 0 && b >= 0 && pool.core[a] && pool.core[a] == pool.core[b]); }
+
+static int cpu_of(int tid) { return tid ? atomic_load_explicit(&pool.worker[tid].cpu, memory_order_relaxed) : pool.cpu; }
+
+/* Takes the CPU away, or its core. */
+static void keep_off(ty_cpus *m, int cpu, bool core) {
+  if (cpu < 0 || cpu >= TY_CPUS_MAX) return;
+  ty_cpus_drop(m, cpu);
+  for (int i = 0; i < pool.nplaces && core; i++)
+    if (same_core(pool.place[i].cpu, cpu)) ty_cpus_drop(m, pool.place[i].cpu);
+}
+
 /* A sleeper is often woken on its waker's own CPU, and short waits never let the system's balancer see it: the two would
- * take turns for the whole run, at a spin a barrier. Such a worker steps aside to a CPU that no thread of this run is on,
- * and keeps off theirs until it meets one again: given back at once, it would be pulled over at the next wake-up.
- * `all`: the CPUs it had when it began. */
-static void step_aside(int tid, int nt, const cpu_set_t *all) {
+ * take turns for the whole run, at a spin a barrier. Such a worker steps aside to a core that no thread of this run is on (or else
+ * to a CPU), and keeps off theirs until it meets one again: given back at once, it would be pulled over at the next wake-up. */
+static void step_aside(int tid, int nt, bounds *b) {
   int cpu = sched_getcpu();
-  bool shared = cpu == pool.cpu;
-  for (int i = 1; i < tid && !shared; i++) shared = cpu == atomic_load_explicit(&pool.worker[i].cpu, memory_order_relaxed);
-  if (shared && !pool.crowded) {
-    cpu_set_t mask = *all;
-    if (pool.cpu >= 0 && pool.cpu < CPU_SETSIZE) CPU_CLR((size_t)pool.cpu, &mask);
-    for (int i = 1; i < nt; i++) {
-      int c = atomic_load_explicit(&pool.worker[i].cpu, memory_order_relaxed);
-      if (i != tid && c >= 0 && c < CPU_SETSIZE) CPU_CLR((size_t)c, &mask);
-    }
-    if (CPU_COUNT(&mask) && !sched_setaffinity(0, sizeof mask, &mask)) cpu = sched_getcpu();
+  bool cpu_shared = false, core_shared = false;
+  for (int i = 0; i < tid && !cpu_shared; i++) {
+    int other = cpu_of(i);
+    cpu_shared = cpu == other;
+    core_shared |= same_core(cpu, other);
+  }
+  ty_cpus now;
+  if (core_shared && !pool.crowded && pool.affinity == TY_AFFINITY_LOOSE && ty_cpus_get(&now)) {
+    if (memcmp(&now, &b->mine, sizeof now)) b->all = now;
+    ty_cpus cores = b->all, cpus = b->all;
+    for (int i = 0; i < nt; i++)
+      if (i != tid) keep_off(&cores, cpu_of(i), true), keep_off(&cpus, cpu_of(i), false);
+    const ty_cpus *to = ty_cpus_count(&cores) ? &cores : cpu_shared && ty_cpus_count(&cpus) ? &cpus : NULL;
+    if (to && ty_cpus_set(to)) b->mine = *to, cpu = sched_getcpu();
   }
   atomic_store_explicit(&pool.worker[tid].cpu, cpu, memory_order_relaxed);
+}
+
+/* At its start: bound to one CPU, or kept to a node, so that what it touches first stays near it. */
+static void settle(int tid, bounds *b) {
+  if (!ty_cpus_get(&b->all)) memset(&b->all, 0, sizeof b->all);
+  b->mine = b->all;
+  if (!pool.nplaces || pool.affinity == TY_AFFINITY_NONE || (pool.affinity == TY_AFFINITY_LOOSE && !pool.nodes)) return;
+  const ty_place *at = &pool.place[tid % pool.nplaces];
+  ty_cpus to = {{0}};
+  for (int i = 0; i < pool.nplaces; i++) {
+    const ty_place *p = &pool.place[i];
+    if (pool.affinity == TY_AFFINITY_LOOSE ? p->node == at->node : p == at) ty_cpus_add(&to, p->cpu);
+  }
+  if (ty_cpus_set(&to)) b->all = b->mine = to;
+}
+
+/* The caller stands where a worker is bound to: moved once, and free again. */
+static void make_way(int nt) {
+  if (pool.affinity < TY_AFFINITY_CORES) return;
+  ty_cpus was;
+  for (int i = 1; i < nt && i < pool.nplaces; i++) {
+    if (pool.place[i].cpu != pool.cpu || !ty_cpus_get(&was)) continue;
+    ty_cpus to = was;
+    for (int j = 1; j < nt && j < pool.nplaces; j++) ty_cpus_drop(&to, pool.place[j].cpu);
+    if (ty_cpus_count(&to) && ty_cpus_set(&to)) pool.cpu = sched_getcpu(), ty_cpus_set(&was);
+    return;
+  }
 }
 
 static void *worker_main(void *arg) {
   int tid = (int)(intptr_t)arg;
   int spin_us = pool.spin_us;
-  cpu_set_t all;
-  if (sched_getaffinity(0, sizeof all, &all)) CPU_ZERO(&all);
+  bounds b;
+  settle(tid, &b);
   for (uint64_t seen = pool.worker[tid].seen;;) {
     seen = job_wait(seen, tid, spin_us);
     int nt = (int)(seen & NT_STOP);
     if (nt == NT_STOP) return NULL;
     fp_set(pool.fp);
-    step_aside(tid, nt, &all);
+    step_aside(tid, nt, &b);
     pool.fn(pool.ctx, tid, nt);
     spin_us = pool.crowded ? 0 : pool.spin_us;
     arrive(tid, nt);
@@ -215,9 +267,28 @@ static void job_publish(int nt, int end) {
       if (atomic_exchange(&pool.worker[i].asleep, 0)) futex_wake(&pool.worker[i].asleep, 1);
 }
 
+/* The CPUs there are, before the first worker of the process (or of a fork's child) is made. */
+static void look_around(void) {
+  ty_cpus mask;
+  int list[TY_CPUS_MAX], listed = 0;
+  pool.nplaces = 0, pool.nodes = false;
+  pool.cpus = ty_pool_usable_cpus();
+  pool.affinity = ty_cpus_get(&mask) ? ty_affinity_asked(&mask, list, &listed) : TY_AFFINITY_NONE;
+  if (pool.affinity == TY_AFFINITY_NONE) return;
+  pool.nplaces = ty_places("", &mask, sched_getcpu(), pool.place);
+  for (int i = 0; i < pool.nplaces; i++) {
+    pool.nodes |= pool.place[i].node != pool.place[0].node;
+    pool.core[pool.place[i].cpu] = (short)(pool.place[i].core + 1);
+  }
+  if (!listed) return;
+  pool.nplaces = listed < TY_PLACES_MAX ? listed : TY_PLACES_MAX;
+  for (int i = 0; i < pool.nplaces; i++) pool.place[i].cpu = list[i];
+}
+
 /* Grows the pool to n threads with the caller; returns what there is when the system gives no more. */
 static int grow(int n) {
   if (pool.nworkers + 1 >= n) return n;
+  if (!pool.nworkers) look_around();
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the program's own threads */
@@ -255,7 +326,6 @@ static void pool_init(void) {
   const char *s = getenv("TUYERE_SPIN_US");
   long us = s && *s ? strtol(s, NULL, 10) : 80;
   pool.spin_us = us < 0 ? 0 : us > 1000000 ? 1000000 : (int)us;
-  pool.cores = ty_pool_usable_cores();
   pthread_atfork(NULL, NULL, fork_child);
 }
 
@@ -296,8 +366,9 @@ int ty_pool_run(ty_pool_fn fn, void *ctx, int nt_wanted) {
     pool.fn = fn;
     pool.ctx = ctx;
     pool.fp = fp_get();
-    pool.crowded = nt > pool.cores;
+    pool.crowded = nt > pool.cpus;
     pool.cpu = sched_getcpu();
+    make_way(nt);
     job_publish(nt, nt);
     fn(ctx, 0, nt);
     word_set(&pool.gen, arrive(0, nt)); /* all are done; nobody waits for gen here */

@@ -1,4 +1,9 @@
-/* pool.h: the process's one thread pool: a function is run by n threads together (SPMD), with a barrier between them. */
+/* pool.h: the process's one thread pool: a function is run by n threads together (SPMD), with a barrier between them.
+ *
+ * Where threads run (TUYERE_AFFINITY): the caller's thread is the program's own and is never bound. By default a worker keeps to
+ * the node of memory of its place (place.h) and moves away when it finds itself on the core of another; with "cores" or a list each
+ * worker is bound to one CPU, the first being left to the caller, who is moved off a worker's CPU where he stands on one; "none"
+ * leaves all to the system. No thread ever leaves the mask that it was given from outside. */
 #ifndef TY_POOL_H
 #define TY_POOL_H
 
@@ -22,10 +27,11 @@ void ty_pool_barrier(int tid, int nt);
 int ty_pool_threads(void);
 void ty_pool_set_threads(int n);
 
-/* The cores this process may really use: the least of affinity mask, cgroup cpu quota rounded up, TUYERE_NUM_THREADS
- * and OMP_NUM_THREADS. At least 1. Read afresh at each call. */
+/* Without a setting: the cores this process may use; else the least of TUYERE_NUM_THREADS, OMP_NUM_THREADS and the length of a
+ * list in TUYERE_AFFINITY, and no more than its CPUs. At least 1. Read afresh at each call. */
 int ty_pool_default_threads(void);
-/* The part without environment variables. */
+/* The least of affinity mask and cgroup cpu quota rounded up: counting CPUs, or cores (SMT siblings are one). */
+int ty_pool_usable_cpus(void);
 int ty_pool_usable_cores(void);
 /* The cgroup cpu quota (v2 cpu.max, v1 cpu.cfs_quota_us; least of the own group and its parents) rounded up to
  * cores; 0: no limit. `root` is put before /proc and /sys, "" outside of tests. */

@@ -1,6 +1,7 @@
-/* test_pool.c: the thread pool: barriers, concurrent callers, fork, sleeping, cgroup limits; --bench measures. */
+/* test_pool.c: the thread pool: barriers, concurrent callers, fork, sleeping, cgroup limits, places; --bench measures. */
 #define _GNU_SOURCE 1
 #include "../../src/base/base.h"
+#include "../../src/rt/place.h"
 #include "../../src/rt/pool.h"
 #include "check.h"
 
@@ -330,6 +331,138 @@ static void test_cgroup(void) {
   CHECK(system(cmd) == 0);
 }
 
+static void test_lists(void) {
+  int l[16];
+  CHECK(ty_cpu_list("3", l, 16) == 1 && l[0] == 3);
+  CHECK(ty_cpu_list("7,1-3,8-14:3\n", l, 16) == 7 && l[0] == 7 && l[1] == 1 && l[3] == 3 && l[5] == 11 && l[6] == 14);
+  CHECK(ty_cpu_list("0-8191", l, 16) == 16 && l[15] == 15);
+  static const char *const bad[] = {"", ",", "1,", "1-", "-1", "2-1", "a", "1 2", "0-8192", "1:2:3x", "0-4:0", "99999999999999999999", "1-2-3"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECK(ty_cpu_list(bad[i], l, 16) == -1);
+}
+
+/* Two nodes of two cores with two siblings each: 0-3 and 8-11 on node 0 (cores 0/8 ..), others on node 1. */
+static void test_places(void) {
+  char root[] = "/tmp/ty_places_XXXXXX", cmd[100], path[100], text[20];
+  static ty_place p[TY_PLACES_MAX];
+  if (!CHECK(mkdtemp(root))) return;
+  ty_cpus all = {{0}};
+  for (int c = 0; c < 8; c++) ty_cpus_add(&all, c);
+  CHECK(ty_places(root, &all, 0, p) == 8 && p[0].cpu == 0 && p[7].cpu == 7 && !p[7].rank && !p[7].node); /* nothing known */
+  put(root, "sys/devices/system/node/online", "0-1\n");
+  put(root, "sys/devices/system/node/node0/cpulist", "0-1,4-5\n");
+  put(root, "sys/devices/system/node/node1/cpulist", "2-3,6-7\n");
+  for (int c = 0; c < 8; c++) {
+    snprintf(path, sizeof path, "sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c);
+    snprintf(text, sizeof text, "%d,%d\n", c % 4, c % 4 + 4);
+    put(root, path, text);
+  }
+  static const int from0[] = {0, 1, 2, 3, 4, 5, 6, 7}, from1[] = {2, 3, 0, 1, 6, 7, 4, 5};
+  CHECK(ty_places(root, &all, 0, p) == 8);
+  for (int i = 0; i < 8; i++) CHECK(p[i].cpu == from0[i] && p[i].rank == i / 4 && p[i].core == p[i].cpu % 4);
+  CHECK(ty_places(root, &all, 7, p) == 8); /* the node of the caller comes first, cores before siblings all the same */
+  for (int i = 0; i < 8; i++) CHECK(p[i].cpu == from1[i] && p[i].node == (i / 2 + 1) % 2);
+  ty_cpus_drop(&all, 0), ty_cpus_drop(&all, 1), ty_cpus_drop(&all, 6);
+  static const int part[] = {4, 5, 2, 3, 7}; /* 4 and 5 are alone on their cores now */
+  CHECK(ty_places(root, &all, 4, p) == 5);
+  for (int i = 0; i < 5; i++) CHECK(p[i].cpu == part[i] && p[i].rank == (i == 4));
+  put(root, "sys/devices/system/cpu/cpu2/topology/thread_siblings_list", "junk");
+  put(root, "sys/devices/system/node/online", "1-\n");
+  CHECK(ty_places(root, &all, 4, p) == 5);
+  snprintf(cmd, sizeof cmd, "rm -r %s", root);
+  CHECK(system(cmd) == 0);
+}
+
+/* Every thread's mask and CPU, after `fn` ran on all. */
+typedef struct whereabouts { ty_cpus mask[4]; int cpu[4]; } whereabouts;
+static void where_fn(void *ctx, int tid, int nt) {
+  whereabouts *w = ctx;
+  for (int i = 0; i < 20; i++) ty_pool_barrier(tid, nt);
+  ty_cpus_get(&w->mask[tid]);
+  w->cpu[tid] = sched_getcpu();
+}
+
+/* Runs with nt threads, sleeps between them included; are all CPUs of all threads among those allowed? */
+static bool stay_inside(int nt, const ty_cpus *allowed, whereabouts *w) {
+  ty_pool_set_threads(nt);
+  for (int round = 0; round < 60; round++) {
+    if (ty_pool_run(where_fn, w, 0) != nt) return false;
+    for (int t = 0; t < nt; t++) {
+      if (!ty_cpus_has(allowed, w->cpu[t]) || !ty_cpus_count(&w->mask[t])) return false;
+      for (int i = 0; i < TY_CPU_WORDS; i++)
+        if (w->mask[t].w[i] & ~allowed->w[i]) return false;
+    }
+    if (round % 8 == 0) usleep(500);
+  }
+  return true;
+}
+
+static void everybody_to(const ty_cpus *m) { /* as taskset -ap does */
+  DIR *d = opendir("/proc/self/task");
+  for (struct dirent *e; d && (e = readdir(d));)
+    if (e->d_name[0] != '.') sched_setaffinity(atoi(e->d_name), sizeof m->w, (const cpu_set_t *)m->w);
+  if (d) closedir(d);
+}
+
+/* Two processes at once, each on half of the CPUs: none leaves its half, also when its half is another one later. */
+static void test_two_processes(void) {
+  ty_cpus all, half[2] = {{{0}}, {{0}}};
+  if (!CHECK(ty_cpus_get(&all))) return;
+  int n = 0;
+  pid_t pid[2];
+  for (int c = 0; c < TY_CPUS_MAX; c++)
+    if (ty_cpus_has(&all, c)) ty_cpus_add(&half[n++ % 2], c);
+  if (n < 2) half[1] = half[0];
+  for (int k = 0; k < 2; k++) {
+    if ((pid[k] = fork())) continue;
+    whereabouts w;
+    if (!ty_cpus_set(&half[k])) _exit(1);
+    if (ty_pool_default_threads() > ty_cpus_count(&half[k])) _exit(2);
+    if (!stay_inside(3, &half[k], &w) || !stay_inside(2, &half[k], &w)) _exit(3);
+    everybody_to(&half[1 - k]);
+    _exit(stay_inside(2, &half[1 - k], &w) ? 0 : 4);
+  }
+  for (int k = 0, st; k < 2; k++) CHECK(waitpid(pid[k], &st, 0) == pid[k] && WIFEXITED(st) && WEXITSTATUS(st) == 0);
+  pid[0] = fork(); /* a process with all of them is confined while it runs */
+  if (!pid[0]) {
+    whereabouts w;
+    if (!stay_inside(2, &all, &w)) _exit(1);
+    everybody_to(&half[1]);
+    _exit(stay_inside(2, &half[1], &w) ? 0 : 2);
+  }
+  int st;
+  CHECK(waitpid(pid[0], &st, 0) == pid[0] && WIFEXITED(st) && WEXITSTATUS(st) == 0);
+}
+
+static int affinity_child(const char *asked, const ty_cpus *all, int first, int last) {
+  whereabouts w;
+  setenv("TUYERE_AFFINITY", asked, 1);
+  if (!stay_inside(2, all, &w)) return 1;
+  bool bound = ty_cpus_count(&w.mask[1]) == 1, free_caller = !memcmp(&w.mask[0], all, sizeof *all);
+  if (!free_caller) return 2; /* the caller's thread is the program's own */
+  if (!strcmp(asked, "none") || !strcmp(asked, "what")) return !strcmp(asked, "none") && memcmp(&w.mask[1], all, sizeof *all) ? 3 : 0;
+  if (!bound) return 4;
+  if (strchr(asked, ',') && !ty_cpus_has(&w.mask[1], last)) return 5;
+  if (strchr(asked, ',') && ty_pool_default_threads() != (first == last ? 1 : 2)) return 6;
+  return 0;
+}
+
+static void test_affinity(void) {
+  ty_cpus all;
+  if (!CHECK(ty_cpus_get(&all))) return;
+  int first = -1, last = 0;
+  for (int c = 0; c < TY_CPUS_MAX; c++)
+    if (ty_cpus_has(&all, c)) first = first < 0 ? c : first, last = c;
+  char list[40];
+  snprintf(list, sizeof list, "%d,%d", first, last);
+  const char *const asked[] = {"none", "cores", "what", list};
+  for (int i = 0; i < 4; i++) {
+    pid_t pid = fork();
+    if (!pid) _exit(affinity_child(asked[i], &all, first, last));
+    int st;
+    if (!CHECK(waitpid(pid, &st, 0) == pid && WIFEXITED(st) && WEXITSTATUS(st) == 0)) printf("TUYERE_AFFINITY=%s: %d\n", asked[i], WEXITSTATUS(st));
+  }
+}
+
 static void test_env(void) {
   unsetenv("TUYERE_NUM_THREADS");
   unsetenv("OMP_NUM_THREADS");
@@ -380,6 +513,10 @@ int main(int argc, char **argv) {
   setvbuf(stdout, NULL, _IONBF, 0); /* children must not print the parent's text again */
   if (argc > 1 && !strcmp(argv[1], "--bench")) return bench(), 0;
   test_cgroup();
+  test_lists();
+  test_places();
+  test_two_processes();
+  test_affinity();
   test_env();
   test_lazy();
   test_barrier();
