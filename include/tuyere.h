@@ -105,6 +105,9 @@ typedef struct tuyere_options {
   const char *fixed;   /* comma-separated: sizes to fix before compiling, "input_ids=1x128,mask=1x128" (-1: left as it is) */
   const char *dump;    /* comma-separated passes, or "all": the graph after them goes to the log */
   bool eager;          /* compile: operator by operator, as PyTorch's eager mode runs it: nothing fused, nothing packed ahead */
+  int threads;         /* compile: threads of a run of this model, at most; 0: those of the process (tuyere_set_threads) */
+  int sizes_kept;      /* compile: tuples of input sizes whose plans are kept; 0: LRU_CACHE_CAPACITY, or 64 */
+  int huge_pages;      /* compile: huge pages for working memory and packed weights: 1 yes, -1 no; 0: THP_MEM_ALLOC_ENABLE, or yes */
   bool no_compiler;    /* compile: never call a C compiler; loops are interpreted, slower, with the same results */
 } tuyere_options;
 /* Compiles an archive for this machine; weights are packed now. The archive stays as it was, and may be destroyed. */

@@ -12,6 +12,9 @@ class Options:
 
     release_weights: bool = False  # free the originals of packed weights after the first run
     no_compiler: bool = False  # never call a C compiler: the library's own kernels and interpreted loops
+    threads: int = 0  # of a run of this model, at most; 0: those of the process (OMP_NUM_THREADS, tuyere.set_threads)
+    sizes_kept: int = 0  # tuples of input sizes whose plans are kept; 0: LRU_CACHE_CAPACITY, or 64
+    huge_pages: bool | None = None  # for working memory and packed weights; None: THP_MEM_ALLOC_ENABLE, or yes
     dump: str | None = None  # comma-separated passes, or "all": graph text after them goes to stderr
     strict: bool = False  # raise what went wrong inside tuyere instead of running in PyTorch (for debugging)
 
@@ -27,8 +30,8 @@ def parse(options, mode=None) -> Options:
             near = difflib.get_close_matches(str(name), known, 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ValueError(f"tuyere: unknown option {name!r}{hint}; known options: {', '.join(sorted(known))}")
-        default = known[name].default
-        if not isinstance(value, (str, type(None)) if default is None else type(default)):
-            kind = "a str or None" if default is None else f"a {type(default).__name__}"
-            raise ValueError(f"tuyere: option {name!r} must be {kind}, got {value!r}")
+        kind = known[name].type
+        if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or not 0 <= value < 2**31)):
+            names = "an int of at least 0" if kind is int else "a " + getattr(kind, "__name__", str(kind).replace(" | ", " or "))
+            raise ValueError(f"tuyere: option {name!r} must be {names}, got {value!r}")
     return Options(**given)

@@ -269,7 +269,7 @@ class _Cutter:
                 operators[op_name(node.target)] = operators.get(op_name(node.target), 0) + 1
         name = f"{self.record.name} part {len(self.record.segments)}" if whole is None else self.record.name
         with self.record.stage("compile"):
-            program = imp.graph.compile(layout, self.options.no_compiler, self.options.dump, _zig(), name)
+            program = imp.graph.compile(layout, self.options, _zig(), name)
             if any(orders):
                 program.output_orders(orders)
         place = {node: i for i, node in enumerate(self.placeholders)}

@@ -150,6 +150,7 @@ ty_status ty_model_compile(ty_ctx *ctx, ty_graph *g, const ty_options *opts, ty_
   double t = ty_now();
   if (!st) st = ty_schedule(ctx, g, opts->panel, &m->sched);
   if (!st) {
+    ty_program_tune(m->sched->program, &opts->tuning);
     stage(m, "schedule", t);
     t = ty_now();
     compile_loops(ctx, m, opts);

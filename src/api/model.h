@@ -9,6 +9,7 @@ typedef struct ty_options {
   bool no_compiler;        /* never call a C compiler: interpreted loops */
   const char *dump;        /* comma-separated pass names, or "all": graph text after them goes to the log; NULL: TUYERE_DUMP */
   int panel;               /* columns of packed weights (ty_program_set_panel); 0: this CPU's */
+  ty_tuning tuning;
   const char *python;      /* path of a Python that has ziglang, may be NULL */
 } ty_options;
 

@@ -83,6 +83,10 @@ void *ty_pages_alloc(size_t bytes) {
   return raw + head;
 }
 
+void ty_pages_small(void *p, size_t bytes) {
+  if (!hook.fn) madvise(p, round_pages(bytes), MADV_NOHUGEPAGE);
+}
+
 void ty_pages_free(void *p, size_t bytes) {
   if (p && hook.fn) {
     char *block;

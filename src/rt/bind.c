@@ -222,24 +222,33 @@ ty_status ty_rt_bind_make(ty_program *p, ty_ctx *ctx, rt_phase phase, const int6
 }
 
 /* ---- the cache ---- (under lock) */
-static rt_bind *cache_find(ty_program *p, const int64_t *syms) {
-  for (int i = 0; i < p->nbind; i++)
-    if (!p->sym.n || !memcmp(p->bind[i]->syms, syms, (size_t)p->sym.n * sizeof *syms)) return p->bind[i];
+static uint64_t sizes_hash(const ty_program *p, const int64_t *syms) {
+  uint64_t h = 0;
+  for (int i = 0; i < p->sym.n; i++) h = (h ^ (uint64_t)syms[i]) * 0x9e3779b97f4a7c15u, h ^= h >> 29;
+  return h;
+}
+
+static rt_bind *cache_find(ty_program *p, const int64_t *syms, uint64_t hash) {
+  for (int i = 0; i < p->kept.n; i++)
+    if (p->kept.p[i].hash == hash && (!p->sym.n || !memcmp(p->kept.p[i].bind->syms, syms, (size_t)p->sym.n * sizeof *syms)))
+      return p->kept.p[i].bind;
   return NULL;
 }
 
-static void cache_add(ty_program *p, rt_bind *b) {
-  int at = p->nbind;
-  if (at == RT_BINDINGS) {
-    at = 0;
-    for (int i = 1; i < RT_BINDINGS; i++)
-      if (p->bind[i]->used < p->bind[at]->used) at = i;
-    p->bind[at]->cached = false;
-    if (!p->bind[at]->refs) ty_rt_bind_free(p->bind[at]);
-  } else p->nbind++;
+static bool cache_add(ty_program *p, rt_bind *b, uint64_t hash) {
   b->id = ++p->next_id;
-  b->cached = true;
-  p->bind[at] = b;
+  rt_kept new = {hash, b};
+  if (p->kept.n < p->tuning.sizes) {
+    return b->cached = TY_PUSH(&p->kept, new);
+  }
+  int at = 0;
+  for (int i = 1; i < p->kept.n; i++)
+    if (p->kept.p[i].bind->used < p->kept.p[at].bind->used) at = i;
+  rt_bind *old = p->kept.p[at].bind;
+  old->cached = false;
+  if (!old->refs) ty_rt_bind_free(old);
+  p->kept.p[at] = new;
+  return b->cached = true;
 }
 
 /* Counts the use and takes a free slot, one resolved for this binding if there is one. */
@@ -265,14 +274,20 @@ static void show(ty_program *p, const rt_bind *b) {
 
 ty_status ty_rt_bind_get(ty_program *p, ty_ctx *ctx, const int64_t *syms, rt_bind **out, rt_slot **slot) {
   rt_bind *made = NULL;
+  uint64_t hash = sizes_hash(p, syms);
   pthread_mutex_lock(&p->lock);
-  *out = cache_find(p, syms);
+  *out = cache_find(p, syms, hash);
   if (!*out) {
     pthread_mutex_unlock(&p->lock);
     TY_TRY(ty_rt_bind_make(p, ctx, RT_RUN, syms, &made));
     pthread_mutex_lock(&p->lock);
-    *out = cache_find(p, syms); /* another thread may have been faster */
-    if (!*out) cache_add(p, *out = made), made = NULL;
+    *out = cache_find(p, syms, hash); /* another thread may have been faster */
+    if (!*out && cache_add(p, made, hash)) *out = made, made = NULL;
+    if (!*out) {
+      pthread_mutex_unlock(&p->lock);
+      ty_rt_bind_free(made);
+      return ty_fail(ctx, TY_NOMEM, "out of memory for a binding");
+    }
   }
   *slot = take(p, *out);
   show(p, *out);

@@ -151,7 +151,7 @@ ty_status ty_rt_fold_place(ty_program *p, ty_ctx *ctx) {
 static ty_status fold_prepare(ty_program *p, ty_ctx *ctx) {
   TY_TRY(ty_rt_fold_place(p, ctx));
   if (p->state) return TY_OK;
-  p->state = ty_pages_alloc(p->state_bytes);
+  p->state = ty_rt_pages(p, p->state_bytes);
   if (!p->state) return ty_fail(ctx, TY_NOMEM, "out of memory: folded state needs %zu bytes", p->state_bytes);
   p->state_id++;
   return TY_OK;

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE 1
 #include "rt/program_int.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 ty_program *ty_program_create(ty_ctx *ctx) {
@@ -9,6 +10,7 @@ ty_program *ty_program_create(ty_ctx *ctx) {
   if (!p) return ty_fail(ctx, TY_NOMEM, "out of memory for a program"), NULL;
   p->kernels = ty_kernels_get(ty_cpu_get()->isa);
   p->panel = p->kernels->nr;
+  ty_program_tune(p, &(ty_tuning){0});
   pthread_mutex_init(&p->lock, NULL);
   pthread_mutex_init(&p->prof_lock, NULL);
   pthread_rwlockattr_t attr;
@@ -24,7 +26,8 @@ ty_program *ty_program_create(ty_ctx *ctx) {
 
 void ty_program_destroy(ty_program *p) {
   if (!p) return;
-  for (int i = 0; i < p->nbind; i++) ty_rt_bind_free(p->bind[i]);
+  for (int i = 0; i < p->kept.n; i++) ty_rt_bind_free(p->kept.p[i].bind);
+  TY_VEC_FREE(&p->kept);
   ty_rt_bind_free(p->fold_bind);
   for (rt_slot *s = p->slots, *next; s; s = next) next = s->next, ty_rt_slot_destroy(s);
   if (!p->state_given) ty_pages_free(p->state, p->state_bytes);
@@ -45,6 +48,27 @@ void ty_program_destroy(ty_program *p) {
   pthread_mutex_destroy(&p->prof_lock);
   pthread_rwlock_destroy(&p->fold_lock);
   ty_free(p);
+}
+
+/* A whole number of the environment, 0 where there is none. */
+static int env_number(const char *name, int least, int most) {
+  const char *s = getenv(name);
+  char *end;
+  long n = s ? strtol(s, &end, 10) : 0;
+  return !s || end == s || *end || n < least ? 0 : n > most ? most : (int)n;
+}
+
+void ty_program_tune(ty_program *p, const ty_tuning *t) {
+  const char *huge = getenv("THP_MEM_ALLOC_ENABLE");
+  p->tuning = *t;
+  if (t->sizes <= 0 && !(p->tuning.sizes = env_number("LRU_CACHE_CAPACITY", 1, 1 << 20))) p->tuning.sizes = RT_SIZES;
+  if (!t->huge_pages) p->tuning.huge_pages = huge && !strcmp(huge, "0") ? -1 : 1;
+}
+
+void *ty_rt_pages(const ty_program *p, size_t bytes) {
+  void *at = ty_pages_alloc(bytes);
+  if (at && p->tuning.huge_pages < 0) ty_pages_small(at, bytes);
+  return at;
 }
 
 void ty_program_set_panel(ty_program *p, int nr) { p->panel = nr; }

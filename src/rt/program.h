@@ -27,6 +27,14 @@ void ty_program_destroy(ty_program *);
 void ty_program_set_panel(ty_program *, int nr);
 int ty_program_panel(const ty_program *);
 
+/* How a program runs; each at 0 is what the environment says, and else the default. */
+typedef struct ty_tuning {
+  int threads;    /* of a run, at most; default: the pool's */
+  int sizes;      /* tuples of sizes whose bindings are kept, the least recently used goes first: LRU_CACHE_CAPACITY; default 64 */
+  int huge_pages; /* memory of runs and folded weights in huge pages: 1 yes, -1 no: THP_MEM_ALLOC_ENABLE; default yes */
+} ty_tuning;
+void ty_program_tune(ty_program *, const ty_tuning *); /* before its first run */
+
 /* ---- Building ---- (negative results: out of memory; checked once in finish) */
 int ty_program_symbol(ty_program *, const char *name);
 ty_pexpr ty_program_const(ty_program *, int64_t);

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { RT_ALIGN = 64, RT_BINDINGS = 8 };
+enum { RT_ALIGN = 64, RT_SIZES = 64 };
 
 /* A phase is the folded part or the run part; each has its own order of steps, bindings and arena. */
 typedef enum rt_phase { RT_RUN, RT_FOLD, RT_NPHASE } rt_phase;
@@ -91,6 +91,9 @@ typedef struct rt_bind {
   int wanted, barriers;      /* threads worth waking */
 } rt_bind;
 
+/* A binding in the cache, with the hash of its sizes. */
+typedef struct rt_kept { uint64_t hash; rt_bind *bind; } rt_kept;
+
 /* What one run needs to itself, reused by later ones. */
 typedef struct rt_slot {
   struct rt_slot *next;
@@ -118,6 +121,7 @@ struct ty_program {
   ty_arena mem;
   bool failed, broken, finished; /* failed: out of memory while building; broken: bad arguments */
   const ty_kernels *kernels;
+  ty_tuning tuning;          /* all settled */
   int panel;                 /* columns of packed panels */
   TY_VEC(rt_expr) expr;
   int *expr_table;           /* hash set of expressions, index + 1 */
@@ -146,8 +150,7 @@ struct ty_program {
   bool *chosen;              /* by group */
 
   pthread_mutex_t lock;      /* the cache of bindings, free slots, the last shape's figures */
-  rt_bind *bind[RT_BINDINGS];
-  int nbind;
+  TY_VEC(rt_kept) kept;
   uint64_t tick, next_id;
   rt_slot *slots;
   ty_memory memory;
@@ -160,6 +163,9 @@ struct ty_program {
  * the same time; offsets are multiples of RT_ALIGN. False: out of memory or sizes past counting. */
 typedef struct rt_life { int first, last; size_t bytes; } rt_life;
 bool ty_rt_plan(int n, const rt_life *items, size_t *offsets, size_t *total);
+
+/* Memory of whole pages, huge ones where the program may have them. */
+void *ty_rt_pages(const ty_program *, size_t bytes);
 
 /* bind.c */
 ty_status ty_rt_bind_make(ty_program *, ty_ctx *, rt_phase, const int64_t *syms, rt_bind **out);

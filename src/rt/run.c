@@ -22,7 +22,7 @@ void ty_rt_slot_destroy(rt_slot *s) {
 }
 
 /* Memory for the binding's arena and nt threads' scratch. */
-static ty_status slot_room(rt_slot *s, ty_ctx *ctx, const rt_bind *b, int nt) {
+static ty_status slot_room(const ty_program *p, rt_slot *s, ty_ctx *ctx, const rt_bind *b, int nt) {
   size_t at = rt_up(b->arena, RT_ALIGN), need = 0;
   s->stride = rt_up(b->scratch, 2 * RT_ALIGN);
   if (!ty_mul(s->stride, (size_t)nt, &need) || __builtin_add_overflow(need, at + RT_ALIGN, &need) || need > PTRDIFF_MAX)
@@ -30,7 +30,7 @@ static ty_status slot_room(rt_slot *s, ty_ctx *ctx, const rt_bind *b, int nt) {
   if (need > s->cap) {
     ty_pages_free(s->mem, s->cap);
     s->cap = 0, s->bind_id = 0;
-    s->mem = ty_pages_alloc(need);
+    s->mem = ty_rt_pages(p, need);
     if (!s->mem) return ty_fail(ctx, TY_NOMEM, "out of memory: a run needs %zu bytes", need);
     s->cap = need;
   }
@@ -150,7 +150,8 @@ ty_status ty_rt_phase_run(ty_program *p, ty_ctx *ctx, const ty_run *run, rt_phas
   int nt = 1;
   if (b->wanted > 1) nt = ty_pool_threads();
   if (nt > b->wanted) nt = b->wanted;
-  TY_TRY(slot_room(s, ctx, b, nt));
+  if (p->tuning.threads > 0 && nt > p->tuning.threads) nt = p->tuning.threads;
+  TY_TRY(slot_room(p, s, ctx, b, nt));
   TY_TRY(resolve(p, ctx, run, phase, b, s, chosen));
   if (chosen) TY_TRY(refs_missing(p, ctx, b, s, chosen));
   exec x = {.kernels = p->kernels, .bind = b, .slot = s, .chosen = chosen, .program = p, .on_step = run->on_step, .on_step_user = run->on_step_user,

@@ -1,6 +1,7 @@
 """How many threads a run takes: torch.set_num_threads, tuyere.set_threads and the environment are heard."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ SCRIPT = """
 import torch, tuyere
 from tuyere import _ext
 f = tuyere.compile(lambda x: (x @ x).relu().sum(-1), torch.randn(64, 64))
-usable = len(__import__("os").sched_getaffinity(0))
+usable = CORES
 def threads():
     with torch.no_grad():
         f(torch.randn(64, 64))
@@ -16,9 +17,18 @@ def threads():
 """
 
 
+def cores() -> int:
+    """Of the affinity mask, SMT siblings counted once."""
+    seen = set()
+    for cpu in os.sched_getaffinity(0):
+        path = pathlib.Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        seen.add(path.read_text() if path.exists() else cpu)
+    return len(seen)
+
+
 def run(body: str, **env) -> None:
     base = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "TUYERE_NUM_THREADS")}
-    done = subprocess.run([sys.executable, "-c", SCRIPT + body], env={**base, **env}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", SCRIPT.replace("CORES", str(cores())) + body], env={**base, **env}, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -32,6 +42,20 @@ def test_never_more_than_the_process_may_use():
 
 def test_own_setting_wins_and_is_given_back():
     run("tuyere.set_threads(1); torch.set_num_threads(usable); assert threads() == 1; tuyere.set_threads(0); assert threads() == usable")
+
+
+def test_option_and_affinity():
+    """Options change no result; a list of CPUs sets the threads."""
+    body = """
+x = torch.randn(96, 512)
+model = torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.GELU(), torch.nn.Linear(512, 64)).eval()
+with torch.no_grad():
+    for options in ({"threads": 1}, {"huge_pages": False}, {"huge_pages": True, "sizes_kept": 1, "threads": 64}):
+        torch.testing.assert_close(tuyere.compile(model, x, **options)(x), model(x), rtol=1e-4, atol=1e-5)
+"""
+    cpus = sorted(os.sched_getaffinity(0))
+    run(body, TUYERE_AFFINITY="cores", THP_MEM_ALLOC_ENABLE="0", LRU_CACHE_CAPACITY="2")
+    run(f"torch.set_num_threads(usable)\nassert threads() == 1, threads()\n{body}", TUYERE_AFFINITY=str(cpus[0]))
 
 
 def test_environment():

@@ -257,11 +257,14 @@ def test_unknown_options(scenario):
     """Names and modes that do not exist: an error that lists those that do; nothing is swallowed by the fallback."""
     scenario("""
 import tuyere
-known = "known options: dump, no_compiler, release_weights, strict"
+known = "known options: dump, huge_pages, no_compiler, release_weights, sizes_kept, strict, threads"
 net, x = model(), torch.randn(4, 16)
 raises(ValueError, lambda: tuyere.compile(net, x, no_compilr=True), "unknown option 'no_compilr' (did you mean 'no_compiler'?)", known)
 raises(ValueError, lambda: tuyere.compile(net, x, options={"banana": 1}), "unknown option 'banana'", known)
 raises(ValueError, lambda: tuyere.compile(net, x, no_compiler="yes"), "option 'no_compiler' must be a bool, got 'yes'")
+raises(ValueError, lambda: tuyere.compile(net, x, threads=-1), "option 'threads' must be an int of at least 0, got -1")
+raises(ValueError, lambda: tuyere.compile(net, x, sizes_kept=True), "option 'sizes_kept' must be an int of at least 0, got True")
+raises(ValueError, lambda: tuyere.compile(net, x, huge_pages=1), "option 'huge_pages' must be a bool or None, got 1")
 raises(ValueError, lambda: tuyere.compile(net, x, mode="fastest"), "unknown mode 'fastest'", "known modes: 'default', 'reduce-overhead', 'max-autotune'")
 dynamo = lambda **more: torch.compile(net, backend="tuyere", **more)(x)
 raises(Exception, lambda: dynamo(options={"banana": 1}), "unknown option 'banana'", known)

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #if defined __FLT16_MAX__ && (!defined __clang__ || __clang_major__ >= 15) /* x86 clang has the type from 15 on */
 #define HALF _Float16
@@ -574,10 +575,82 @@ static ty_program *mixed_program(mix *m) {
   return p;
 }
 
+/* ---- what the environment and options ask for ---- */
+static void where_fn(const ty_kargs *ka, ty_i64 r0, ty_i64 r1, ty_i64 c0, ty_i64 c1) { /* each row: is it a thread's first? */
+  int *out = ka->buf[0];
+  for (ty_i64 r = r0; r < r1; r++) out[r] = r == r0;
+  (void)c0, (void)c1;
+}
+
+/* Is this memory asked for in huge pages ("hg"), or kept out of them ("nh")? */
+static bool has_flag(const void *at, const char *flag) {
+  FILE *f = fopen("/proc/self/smaps", "r");
+  char line[512];
+  bool here = false, found = false;
+  unsigned long lo, hi;
+  while (f && fgets(line, sizeof line, f)) {
+    if (sscanf(line, "%lx-%lx ", &lo, &hi) == 2) here = (unsigned long)(uintptr_t)at >= lo && (unsigned long)(uintptr_t)at < hi;
+    if (here && !strncmp(line, "VmFlags:", 8)) found = strstr(line, flag) != NULL;
+  }
+  if (f) fclose(f);
+  return found;
+}
+
+static void test_tuning(void) {
+  mix m[2];
+  int in[64] = {1}, out[40 * 70];
+  static const struct { const char *env; int option, kept; } sizes[] = {{NULL, 0, 40}, {"3", 0, 3}, {"3", 5, 5}, {NULL, 1, 1}, {"-2", 0, 40}, {"many", 0, 40}};
+  ty_pool_set_threads(2);
+  for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+    if (sizes[k].env) setenv("LRU_CACHE_CAPACITY", sizes[k].env, 1);
+    else unsetenv("LRU_CACHE_CAPACITY");
+    ty_program *p = mixed_program(m);
+    finish(p);
+    if (sizes[k].option) ty_program_tune(p, &(ty_tuning){.sizes = sizes[k].option});
+    for (int64_t i = 0; i < 80; i++) CHECK(run(p, &(int64_t){i % 40 + 1}, (void *[]){in}, (void *[]){out}, NULL));
+    CHECK(p->kept.n == sizes[k].kept);
+    uint64_t made = p->next_id;
+    CHECK(made == (sizes[k].kept == 40 ? 40 : 80));
+    CHECK(run(p, &(int64_t){40}, (void *[]){in}, (void *[]){out}, NULL) && p->next_id == made); /* the last one is there */
+    ty_program_destroy(p);
+  }
+  unsetenv("LRU_CACHE_CAPACITY");
+  ty_pool_set_threads(4);
+  for (int threads = 0; threads <= 5; threads++) {
+    int first[1024], n = 0;
+    ty_program *p = program();
+    ty_step_loop l = {.fn = where_fn, .nbufs = 1, .bufs = (ty_pbuf[]){buffer(p, TY_PB_OUTPUT, 0, sizeof first)}, .writes = (bool[]){true}, .rows = K(p, 1024), .cols = K(p, 1)};
+    ty_step_info info = step(p, "where", true);
+    ty_program_add_loop(p, &info, &l);
+    finish(p);
+    ty_program_tune(p, &(ty_tuning){.threads = threads});
+    CHECK(run(p, NULL, NULL, (void *[]){first}, NULL));
+    for (int i = 0; i < 1024; i++) n += first[i];
+    CHECK(n == (threads == 0 || threads > 4 ? 4 : threads));
+    ty_program_destroy(p);
+  }
+  static const struct { const char *env; int option; bool huge; } pages[] = {{NULL, 0, true}, {"0", 0, false}, {"1", 0, true}, {"0", 1, true}, {"1", -1, false}};
+  bool can = !access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK);
+  for (size_t k = 0; can && k < sizeof pages / sizeof *pages; k++) {
+    enum { BIG = 8 << 20 };
+    if (pages[k].env) setenv("THP_MEM_ALLOC_ENABLE", pages[k].env, 1);
+    else unsetenv("THP_MEM_ALLOC_ENABLE");
+    ty_program *p = program();
+    if (pages[k].option) ty_program_tune(p, &(ty_tuning){.huge_pages = pages[k].option});
+    char *at = ty_rt_pages(p, BIG);
+    CHECK(at && has_flag(at, pages[k].huge ? " hg" : " nh") && !has_flag(at, pages[k].huge ? " nh" : " hg"));
+    if (at) at[BIG - 1] = 1;
+    ty_pages_free(at, BIG);
+    ty_program_destroy(p);
+  }
+  unsetenv("THP_MEM_ALLOC_ENABLE");
+}
+
 static void test_concurrent(void) {
   ty_pool_set_threads(2);
   static shared s;
   s.fold = fold_program(), s.mixed = mixed_program(s.m);
+  ty_program_tune(s.mixed, &(ty_tuning){.sizes = 4});
   finish(s.fold), finish(s.mixed);
   for (int i = 0; i < 3; i++)
     for (int j = 0; j < 8; j++) s.v[i][j] = i + 1;
@@ -709,6 +782,7 @@ int main(int argc, char **argv) {
   test_fold();
   test_errors();
   test_exprs();
+  test_tuning();
   test_concurrent();
   test_no_memory();
   ty_pool_set_threads(0);

@@ -75,7 +75,7 @@ bool ext_program_types(PyObject *module, ext_state *);
 ty_graph *ext_graph_clone(ty_ctx *, const ty_graph *);
 /* Makes a Program from a graph that was compiled, and takes over both contexts, the model and `source` (a clone of the graph
  * from before, may be NULL with its context). `args`: what each positional argument of a call is. */
-typedef struct ext_made { ty_ctx *ctx; ty_model *model; ty_ctx *source_ctx; ty_graph *source; bool no_compiler; const char *python, *name; } ext_made;
+typedef struct ext_made { ty_ctx *ctx; ty_model *model; ty_ctx *source_ctx; ty_graph *source; ty_options options; const char *name; } ext_made;
 PyObject *ext_program_new(ext_state *, const ext_made *, PyObject *args);
 PyObject *ext_raise(ext_state *, ty_status, const char *text); /* sets the exception of a status; returns NULL */
 bool ext_dtype_of(ext_state *, PyObject *torch_dtype_or_name, ty_dtype *out); /* false with Unsupported set */

@@ -372,14 +372,36 @@ static bool has_params(const ty_graph *g) {
     if (g->inputs.p[i]->role == TY_ROLE_PARAM) return true;
   return false;
 }
-/* compile(args, no_compiler, dump or None, python or None, name) -> Program; the graph is used up, also on failure. */
+/* Fields of options.py's class. Texts belong to it. */
+static bool option_int(PyObject *o, const char *name, int *out) { /* None: left as it is */
+  PyObject *v = PyObject_GetAttrString(o, name);
+  if (v && v != Py_None) *out = (int)PyLong_AsLong(v);
+  Py_XDECREF(v);
+  return !PyErr_Occurred();
+}
+static bool option_text(PyObject *o, const char *name, const char **out) {
+  PyObject *v = PyObject_GetAttrString(o, name);
+  if (v && v != Py_None) *out = PyUnicode_AsUTF8AndSize(v, NULL);
+  Py_XDECREF(v);
+  return !PyErr_Occurred();
+}
+static bool read_options(PyObject *from, ty_options *o) {
+  int no_compiler = 0, huge = -1;
+  if (!option_int(from, "no_compiler", &no_compiler) || !option_text(from, "dump", &o->dump) || !option_int(from, "threads", &o->tuning.threads) ||
+      !option_int(from, "sizes_kept", &o->tuning.sizes) || !option_int(from, "huge_pages", &huge)) return false;
+  o->no_compiler = no_compiler;
+  o->tuning.huge_pages = huge < 0 ? 0 : huge ? 1 : -1;
+  return true;
+}
+
+/* compile(args, options, python or None, name) -> Program; the graph is used up, also on failure. */
 static PyObject *graph_compile(PyObject *self, PyObject *args) {
   ext_graph *g = live(self);
-  PyObject *layout; int no_compiler; const char *dump, *python, *name;
-  if (!g || !PyArg_ParseTuple(args, "Opzzs", &layout, &no_compiler, &dump, &python, &name)) return NULL;
-  ty_options options = { .no_compiler = no_compiler, .dump = dump, .python = python };
+  PyObject *layout, *asked; const char *name;
+  ty_options options = { 0 };
+  if (!g || !PyArg_ParseTuple(args, "OOzs", &layout, &asked, &options.python, &name) || !read_options(asked, &options)) return NULL;
   ty_graph *graph = g->g;
-  ext_made made = { .ctx = g->ctx, .no_compiler = no_compiler, .python = python, .name = name };
+  ext_made made = { .ctx = g->ctx, .options = options, .name = name };
   if (has_params(graph) && (made.source_ctx = ty_ctx_create())) made.source = ext_graph_clone(made.source_ctx, graph);
   g->g = NULL;
   ty_status s;
@@ -407,7 +429,7 @@ static PyMethodDef graph_methods[] = {
   { "same_dims", graph_same_dims, METH_VARARGS, "same_dims(a, b): the shapes are equal for all values of the symbols" },
   { "output", graph_output, METH_O, "output(val)" },
   { "text", graph_text, METH_NOARGS, "the graph's text" },
-  { "compile", graph_compile, METH_VARARGS, "compile(args, no_compiler, dump, python, name) -> Program; uses the graph up" },
+  { "compile", graph_compile, METH_VARARGS, "compile(args, options, python, name) -> Program; uses the graph up" },
   { NULL, NULL, 0, NULL },
 };
 static PyType_Slot graph_slots[] = { { Py_tp_new, graph_new }, { Py_tp_dealloc, graph_free }, { Py_tp_methods, graph_methods }, { Py_tp_doc, "A graph under construction." }, { 0, NULL } };

@@ -129,8 +129,9 @@ PyObject *ext_program_new(ext_state *st, const ext_made *made, PyObject *layout)
   if (p) {
     p->st = st;
     p->source = made->source; p->source_ctx = made->source_ctx;
-    p->no_compiler = made->no_compiler;
-    p->python = copied(made->python); p->name = copied(made->name);
+    p->options = made->options;
+    p->options.dump = ""; /* once */
+    p->options.python = p->python = copied(made->options.python); p->name = copied(made->name);
     p->graph = ty_model_graph(made->model);
     p->nin = p->graph->inputs.n;
     p->sets[0] = ext_set_new(p, made->ctx, made->model);

@@ -35,12 +35,11 @@ void ext_set_free(ext_program *p, ext_set *s) {
 static ext_set *compile_again(ext_program *p) {
   ty_ctx *ctx = ty_ctx_create();
   ty_graph *g = ctx ? ext_graph_clone(ctx, p->source) : NULL;
-  ty_options options = { .no_compiler = p->no_compiler, .dump = "", .python = p->python };
   ty_model *model = NULL;
   ty_status st = TY_NOMEM;
   if (g) {
     Py_BEGIN_ALLOW_THREADS
-    st = ty_model_compile(ctx, g, &options, &model);
+    st = ty_model_compile(ctx, g, &p->options, &model);
     Py_END_ALLOW_THREADS
   }
   if (st != TY_OK) {
