@@ -53,11 +53,11 @@ class Progress:
         self._last = float("-inf")
 
     def show(self, text: str) -> None:
-        """Shows what is being done now; off a terminal a new line at most every 10 s."""
+        """Shows what is being done now; off a terminal a new line at most every 10 s, and one when a model's rounds begin."""
         now = time.monotonic()
         if self._tty:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-        elif now - self._last > 10:
+        elif now - self._last > 10 or ": round 1 " in text:
             self._last = now
             print(text, file=sys.stderr, flush=True)
 
