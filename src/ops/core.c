@@ -246,10 +246,54 @@ ty_status ty_core_cat_infer(ty_graph *g, ty_node *n) {
 ty_status ty_core_scan_infer(ty_graph *g, ty_node *n) {
   ty_value *x = n->args[0].value;
   int d = 0;
-  if (strcmp(n->args[1].str, "sum") && strcmp(n->args[1].str, "prod"))
+  bool arg = !strcmp(n->args[1].str, "argmax") || !strcmp(n->args[1].str, "argmin");
+  if (!arg && strcmp(n->args[1].str, "sum") && strcmp(n->args[1].str, "prod"))
     return ty_fail(g->ctx, TY_INVALID, "no scan is called \"%.40s\"", n->args[1].str);
   TY_TRY(axis(g, n->args[2].i, x->rank, &d));
-  return out(g, n, x->dtype, x->rank, x->shape);
+  return out(g, n, arg ? TY_i64 : x->dtype, x->rank, x->shape);
+}
+
+ty_status ty_core_sort_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value;
+  ty_dim shape[TY_MAX_RANK];
+  if (x->rank < 1) return ty_fail(g->ctx, TY_INVALID, "rank 0");
+  if (ty_dim_known_lt(g, x->shape[x->rank - 1], n->args[1].i)) return ty_fail(g->ctx, TY_INVALID, "more are wanted than there are");
+  memcpy(shape, x->shape, (size_t)x->rank * sizeof *shape);
+  shape[x->rank - 1] = n->args[1].i;
+  return out(g, n, TY_i64, x->rank, shape);
+}
+
+ty_status ty_core_scatter_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value, *index = n->args[1].value, *y = n->args[2].value;
+  static const char *const kinds[] = {"set", "sum", "prod", "max", "min"};
+  int k = 0;
+  while (k < 5 && strcmp(n->args[3].str, kinds[k])) k++;
+  if (k == 5) return ty_fail(g->ctx, TY_INVALID, "no way of joining is called \"%.40s\"", n->args[3].str);
+  if (x->dtype == TY_f16 || x->dtype == TY_bf16) return ty_fail(g->ctx, TY_UNSUPPORTED, "scatter of dtype %s", ty_dtypes[x->dtype].name);
+  TY_TRY(dtype_is(g, index, TY_i64));
+  TY_TRY(dtype_is(g, y, x->dtype));
+  if (x->rank != 2 || index->rank != 1 || y->rank != 2) return ty_fail(g->ctx, TY_INVALID, "ranks %d, %d and %d", x->rank, index->rank, y->rank);
+  TY_TRY(same(g, index->shape[0], y->shape[0], "scatter"));
+  TY_TRY(same(g, x->shape[1], y->shape[1], "scatter"));
+  return out(g, n, x->dtype, 2, x->shape);
+}
+
+ty_status ty_core_bag_infer(ty_graph *g, ty_node *n) {
+  ty_value *x = n->args[0].value, *index = n->args[1].value, *starts = n->args[2].value, *w = n->args[3].kind == TY_ARG_VALUE ? n->args[3].value : NULL;
+  const char *kind = n->args[4].str;
+  ty_dim shape[2] = {n->args[5].i, x->rank == 2 ? x->shape[1] : -1};
+  if (strcmp(kind, "sum") && strcmp(kind, "mean") && strcmp(kind, "max")) return ty_fail(g->ctx, TY_INVALID, "no bag is called \"%.40s\"", kind);
+  if (x->dtype != TY_f32 && x->dtype != TY_f64) return ty_fail(g->ctx, TY_UNSUPPORTED, "bags of dtype %s", ty_dtypes[x->dtype].name);
+  TY_TRY(dtype_is(g, index, TY_i64));
+  TY_TRY(dtype_is(g, starts, TY_i64));
+  if (x->rank != 2 || index->rank != 1 || starts->rank != 1) return ty_fail(g->ctx, TY_INVALID, "ranks %d, %d and %d", x->rank, index->rank, starts->rank);
+  if (w) {
+    if (strcmp(kind, "sum") || w->rank != 1) return ty_fail(g->ctx, TY_INVALID, "weights of a bag");
+    TY_TRY(dtype_is(g, w, x->dtype));
+    TY_TRY(same(g, w->shape[0], index->shape[0], "bag"));
+  }
+  if (!ty_dim_known_eq(g, starts->shape[0], shape[0])) TY_TRY(same(g, starts->shape[0], ty_dim_add(g, shape[0], ty_dim_const(g, 1)), "bag"));
+  return out(g, n, x->dtype, 2, shape);
 }
 
 static ty_status blas_dtype(ty_graph *g, const ty_value *a, const ty_value *b) {

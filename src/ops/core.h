@@ -16,7 +16,12 @@
  * ty.reduce(x, kind, dims, keepdim)       kind: "sum" "prod" "max" "min" "any" "all" "argmax" "argmin" (arg*: one dim, int64 result)
  *                               float max and min propagate NaN; accumulates in x's dtype (lowering casts first)
  * ty.cat(xs, dim)
- * ty.scan(x, kind, dim)         inclusive scan: "sum" or "prod"
+ * ty.scan(x, kind, dim)         inclusive scan: "sum", "prod"; "argmax", "argmin": i64, the last place of the greatest (least) so far
+ * ty.sort(x, k, descending)     [..., n] -> i64 [..., k]: places of the k first in order along the last dim, stable; NaN is greatest
+ * ty.scatter(x, index, y, kind) x [n, w] with the rows of y [j, w] put to rows index [j] (i64) in order: "set", or joined with what
+ *                               is there: "sum" "prod" "max" "min"; out of range raises
+ * ty.bag(table, index, starts, weights?, kind, bags, without)   table [r, w], index i64 [j], starts i64 [bags] or [bags + 1] -> [bags, w]:
+ *                               "sum", "mean" or "max" of the rows of each bag, see ty_step_routine; rows named `without` do not count
  * ty.matmul(a, b)               a [..., M, K], b [..., K, N]: batch dims broadcast; float32 or float64
  * ty.linear(x, w, bias?)        x [..., K], w [N, K], bias [N]
  * ty.pack(w)                    weight [N, K] in kernel layout (opaque bytes, u8 rank 1); folded when w is constant

@@ -1,5 +1,5 @@
 /* profile.c: what a program looks like and where its time went: per-step figures, memory figures, text. */
-#include "rt/program_int.h"
+#include "rt/routine.h"
 
 void ty_program_profile(ty_program *p, bool on) {
   pthread_mutex_lock(&p->prof_lock);
@@ -104,9 +104,9 @@ static void print_sizes(const ty_program *p, ty_str *out, const rt_step *s) {
   case RT_RNN:
     print_list(p, out, "t,b,d,h,p", 5, (ty_pexpr[]){s->u.rnn.t, s->u.rnn.b, s->u.rnn.d, s->u.rnn.h, s->u.rnn.p});
     break;
-  case RT_SCAN:
-    print_list(p, out, "outer,len,inner", 3, (ty_pexpr[]){s->u.scan.outer, s->u.scan.len, s->u.scan.inner});
-    ty_str_add(out, " %s %s", ty_dtypes[s->u.scan.dtype].name, s->u.scan.prod ? "prod" : "sum");
+  case RT_ROUTINE:
+    print_list(p, out, ty_rt_routine_name((ty_routine)s->u.routine.which), s->u.routine.which >= TY_BAG_SUM ? 6 : 3, s->u.routine.size);
+    ty_str_add(out, " %s", ty_dtypes[s->u.routine.dtype].name);
     break;
   }
   if (s->has_loop && s->loop.npars) print_list(p, out, "par", s->loop.npars, s->loop.pars);
@@ -114,7 +114,7 @@ static void print_sizes(const ty_program *p, ty_str *out, const rt_step *s) {
 
 void ty_program_print(const ty_program *p, ty_str *out) {
   static const char *const kinds[] = {"input", "output", "arena", "state", "literal"};
-  static const char *const steps[] = {"loop", "gemm", "attn", "pack", "conv", "conv_pack", "rnn", "scan"};
+  static const char *const steps[] = {"loop", "gemm", "attn", "pack", "conv", "conv_pack", "rnn", "routine"};
   for (int i = 0; i < p->sym.n; i++) ty_str_add(out, "symbol %d %s\n", i, p->sym.p[i]);
   for (int i = 0; i < p->buf.n; i++) {
     const rt_buf *b = &p->buf.p[i];

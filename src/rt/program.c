@@ -311,12 +311,18 @@ int ty_program_add_rnn(ty_program *p, const ty_step_info *info, const ty_step_rn
   return step_end(p, &s);
 }
 
-int ty_program_add_scan(ty_program *p, const ty_step_info *info, const ty_step_scan *c) {
+int ty_program_add_routine(ty_program *p, const ty_step_info *info, const ty_step_routine *r) {
   rt_step s;
-  if (!step_begin(p, &s, info, RT_SCAN) || !EXPRS(c->outer, c->len, c->inner)) return -1;
-  if (c->src < 0 || c->dst < 0 || (unsigned)c->dtype >= TY_NDTYPE) return bad_argument(p);
-  s.u.scan = *c;
-  return ref_add(p, c->src, false) && ref_add(p, c->dst, true) ? step_end(p, &s) : -1;
+  if (!step_begin(p, &s, info, RT_ROUTINE) || !EXPRS(r->size[0], r->size[1], r->size[2])) return -1;
+  bool scatter = r->which >= TY_SCATTER_SET && r->which <= TY_SCATTER_MIN, bag = r->which >= TY_BAG_SUM, narrow = r->dtype == TY_f16 || r->dtype == TY_bf16;
+  bool bad = r->which < 0 || r->which >= TY_NROUTINES || (unsigned)r->dtype >= TY_NDTYPE || r->out < 0 || r->in[0] < 0 ||
+             ((scatter || bag) && (r->in[1] < 0 || r->in[2] < 0)) || (scatter && narrow) || (bag && r->dtype != TY_f32 && r->dtype != TY_f64);
+  if (bad) return bad_argument(p);
+  if (bag && !EXPRS(r->size[3], r->size[4], r->size[5])) return -1;
+  s.u.routine = *r;
+  for (int i = 0; i < 4; i++)
+    if (!ref_add(p, r->in[i], false)) return -1;
+  return ref_add(p, r->out, true) ? step_end(p, &s) : -1;
 }
 
 /* ---- the end of building ---- */

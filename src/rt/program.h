@@ -84,7 +84,17 @@ typedef struct ty_step_rnn {
   ty_pbuf x, whh, bhh, whr, h0, c0, out;       /* bhh, whr, c0 < 0: none */
   ty_pexpr t, b, d, h, p;
 } ty_step_rnn;
-typedef struct ty_step_scan { ty_pbuf src, dst; ty_dtype dtype; bool prod; ty_pexpr outer, len, inner; } ty_step_scan; /* contiguous */
+/* What no loop expresses, on contiguous operands (absent ones and sizes that are not named: -1). T: the step's dtype.
+ *   SCAN     in x T [0, 1, 2] -> along the middle; T, or for ARGMAX, ARGMIN i64 places along it
+ *   SORT     in x T [0, 1] -> i64 [0, 2]: places of the [2] first elements of each row in order, stable; NaN is greatest
+ *   SCATTER  in x T [0, 2], i64 index [1], y T [1, 2] -> x with the rows of y put to, or joined with, rows index of it, in order; T not narrow
+ *   BAG      in table T [0, 1], i64 index [2], i64 start [4], T weight [2] or none -> T [3, 1]: bag b has the rows index[start[b]] to
+ *            index[start[b + 1]], the last one (where [4] is [3]) the rest; index [5] counts for nothing; f32, f64 */
+typedef enum ty_routine {
+  TY_SCAN_SUM, TY_SCAN_PROD, TY_SCAN_ARGMAX, TY_SCAN_ARGMIN, TY_SORT_UP, TY_SORT_DOWN,
+  TY_SCATTER_SET, TY_SCATTER_SUM, TY_SCATTER_PROD, TY_SCATTER_MAX, TY_SCATTER_MIN, TY_BAG_SUM, TY_BAG_MEAN, TY_BAG_MAX, TY_NROUTINES
+} ty_routine;
+typedef struct ty_step_routine { int which; ty_dtype dtype; ty_pbuf in[4], out; ty_pexpr size[6]; } ty_step_routine;
 
 /* Appends a step. `fold`: it belongs to the folded part (reads inputs that are parameters, literals and state only), which
  * runs when a parameter it depends on has changed and not at each call. The structs and their arrays are copied.
@@ -98,7 +108,7 @@ int ty_program_add_pack(ty_program *, const ty_step_info *, const ty_step_pack *
 int ty_program_add_conv(ty_program *, const ty_step_info *, const ty_step_conv *);
 int ty_program_add_conv_pack(ty_program *, const ty_step_info *, const ty_step_conv_pack *);
 int ty_program_add_rnn(ty_program *, const ty_step_info *, const ty_step_rnn *);
-int ty_program_add_scan(ty_program *, const ty_step_info *, const ty_step_scan *);
+int ty_program_add_routine(ty_program *, const ty_step_info *, const ty_step_routine *);
 /* Which inputs are parameters (folded steps depend on them) and what may be freed after folding follow from the steps. */
 ty_status ty_program_finish(ty_program *, ty_ctx *);
 /* Sets the compiled function of loop kernels after the compiler has run (by the `self` pointer given at the build). */

@@ -26,13 +26,14 @@ typedef struct rt_buf {
   bool touched[RT_NPHASE];
 } rt_buf;
 
-typedef enum rt_kind { RT_LOOP, RT_GEMM, RT_ATTN, RT_PACK, RT_CONV, RT_CONV_PACK, RT_RNN, RT_SCAN } rt_kind;
+typedef enum rt_kind { RT_LOOP, RT_GEMM, RT_ATTN, RT_PACK, RT_CONV, RT_CONV_PACK, RT_RNN, RT_ROUTINE } rt_kind;
 
 /* The buffers a step touches are the refs [ref0, ref0 + nrefs) of the program, fixed operands first, then the loop's. */
 enum { GEMM_A, GEMM_B, GEMM_C, GEMM_EPI };
 enum { ATTN_Q, ATTN_K, ATTN_V, ATTN_O, ATTN_MASK, ATTN_BIAS };
 enum { CONV_X, CONV_W, CONV_Y, CONV_EPI };
 enum { COPY_SRC, COPY_DST };
+enum { ROUTINE_OUT = 4 };
 enum { RNN_X, RNN_WHH, RNN_BHH, RNN_WHR, RNN_H0, RNN_C0, RNN_OUT, RNN_NREFS };
 typedef struct rt_ref { ty_pbuf buf; bool write; } rt_ref; /* buf < 0: absent */
 
@@ -47,7 +48,7 @@ typedef struct rt_step {
   bool has_loop;
   _Atomic(ty_loop_fn) fn;    /* of the loop or the epilogue */
   ty_step_loop loop;         /* LOOP, and the epilogue of a GEMM or a CONV */
-  union { ty_step_gemm gemm; ty_step_attn attn; ty_step_pack pack; ty_step_conv conv; ty_step_conv_pack conv_pack; ty_step_rnn rnn; ty_step_scan scan; } u;
+  union { ty_step_gemm gemm; ty_step_attn attn; ty_step_pack pack; ty_step_conv conv; ty_step_conv_pack conv_pack; ty_step_rnn rnn; ty_step_routine routine; } u;
   uint64_t calls;            /* these four: under prof_lock */
   double seconds, sum_flops, sum_bytes;
 } rt_step;
@@ -72,7 +73,7 @@ typedef struct rt_bound {
     ty_conv conv;
     struct { int nr; int64_t ld[5]; } conv_pack;
     ty_rnn rnn;
-    struct { int64_t outer, len, inner; } scan;
+    int64_t routine[6];      /* its sizes */
   } u;
 } rt_bound;
 
@@ -181,7 +182,6 @@ bool ty_rt_value(const rt_values *, ty_pexpr, int64_t *out);
 
 /* step.c: thread tid's part of a step, of nt threads that take part. */
 void ty_rt_step_do(const ty_kernels *, const rt_bound *, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault);
-void ty_rt_scan_do(const ty_step_scan *, int64_t outer, int64_t len, int64_t inner, const void *src, void *dst, int tid, int nt);
 
 /* run.c: runs a phase's steps; chosen: groups of fold steps to run, NULL for all. */
 ty_status ty_rt_phase_run(ty_program *, ty_ctx *, const ty_run *, rt_phase, const rt_bind *, rt_slot *, const bool *chosen);

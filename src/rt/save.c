@@ -181,7 +181,7 @@ static bool get_step(loader *l) {
   rt_kind kind = (rt_kind)ty_get_int(l->r);
   ty_step_info info = {.name = ty_get_text(l->r), .kernel = ty_get_text(l->r)};
   info.flops = get_expr(l), info.bytes = get_expr(l);
-  union { ty_step_loop loop; ty_step_gemm gemm; ty_step_attn attn; ty_step_pack pack; ty_step_conv conv; ty_step_conv_pack conv_pack; ty_step_rnn rnn; ty_step_scan scan; } u = {0};
+  union { ty_step_loop loop; ty_step_gemm gemm; ty_step_attn attn; ty_step_pack pack; ty_step_conv conv; ty_step_conv_pack conv_pack; ty_step_rnn rnn; ty_step_routine routine; } u = {0};
   fields t = fields_of(kind);
   for (int i = 0; i < t.n; i++)
     for (size_t k = 0; k < t.p[i].n; k++) get_field(l, (char *)&u, &t.p[i], k);

@@ -1,5 +1,6 @@
-/* scan.c: cumulative sum and product along the middle of [outer, len, inner], for every dtype; floats accumulate as PyTorch does. */
-#include "rt/program_int.h"
+/* scan.c: cumulative sums, products and places of the greatest and least so far, along the middle of [outer, len, inner], for every
+ * dtype; floats accumulate as PyTorch does. */
+#include "rt/routine.h"
 
 #include <string.h>
 
@@ -58,23 +59,49 @@ SCAN(bf16, uint16_t, float, bf16_get, bf16_put)
 SCAN(f32, float, double, SAME, SAME)
 SCAN(f64, double, double, SAME, SAME)
 
-void ty_rt_scan_do(const ty_step_scan *s, int64_t outer, int64_t len, int64_t inner, const void *src, void *dst, int tid, int nt) {
-  int64_t blocks = (inner + CHAINS - 1) / CHAINS, size = ty_dtype_size(s->dtype);
+/* The last place at which the greatest (least) so far stands; the first NaN is greater and less than all, a later one than that. */
+#define ARG(name, T, A, get) \
+  static void arg_##name(const T *x, int64_t *y, bool min, int64_t len, int64_t step, int64_t width) { \
+    A best[CHAINS] = {0}; \
+    int64_t at[CHAINS] = {0}; \
+    for (int64_t i = 0; i < len; i++, x += step, y += step) \
+      for (int64_t j = 0; j < width; j++) { \
+        A v = (A)get(x[j]); \
+        bool better = min ? v <= best[j] : v >= best[j]; \
+        if (!i || v != v || better) best[j] = v, at[j] = i; \
+        y[j] = at[j]; \
+      } \
+  }
+ARG(u8, uint8_t, uint8_t, SAME)
+ARG(i8, int8_t, int8_t, SAME)
+ARG(i16, int16_t, int16_t, SAME)
+ARG(i32, int32_t, int32_t, SAME)
+ARG(i64, int64_t, int64_t, SAME)
+ARG(f16, uint16_t, float, f16_get)
+ARG(bf16, uint16_t, float, bf16_get)
+ARG(f32, float, float, SAME)
+ARG(f64, double, double, SAME)
+
+void ty_rt_scan(const rt_routine *r, int tid, int nt) {
+  int64_t outer = r->size[0], len = r->size[1], inner = r->size[2];
+  int64_t blocks = (inner + CHAINS - 1) / CHAINS, size = ty_dtype_size(r->dtype);
+  bool arg = r->which == TY_SCAN_ARGMAX || r->which == TY_SCAN_ARGMIN, other = r->which == TY_SCAN_PROD || r->which == TY_SCAN_ARGMIN;
   for (int64_t u = rt_share(outer * blocks, tid, nt), end = rt_share(outer * blocks, tid + 1, nt); u < end; u++) {
-    int64_t j = u % blocks * CHAINS, width = inner - j < CHAINS ? inner - j : CHAINS, at = (u / blocks * len * inner + j) * size;
-    const void *x = (const char *)src + at;
-    void *y = (char *)dst + at;
-    switch (s->dtype) {
+    int64_t j = u % blocks * CHAINS, width = inner - j < CHAINS ? inner - j : CHAINS, at = u / blocks * len * inner + j;
+    const void *x = (const char *)r->in[0] + at * size;
+    void *y = (char *)r->out + at * (arg ? (int64_t)sizeof(int64_t) : size);
+#define RUN(name) (arg ? arg_##name(x, y, other, len, inner, width) : scan_##name(x, y, other, len, inner, width))
+    switch (r->dtype) {
     case TY_bool:
-    case TY_u8: scan_u8(x, y, s->prod, len, inner, width); break;
-    case TY_i8: scan_i8(x, y, s->prod, len, inner, width); break;
-    case TY_i16: scan_i16(x, y, s->prod, len, inner, width); break;
-    case TY_i32: scan_i32(x, y, s->prod, len, inner, width); break;
-    case TY_i64: scan_i64(x, y, s->prod, len, inner, width); break;
-    case TY_f16: scan_f16(x, y, s->prod, len, inner, width); break;
-    case TY_bf16: scan_bf16(x, y, s->prod, len, inner, width); break;
-    case TY_f32: scan_f32(x, y, s->prod, len, inner, width); break;
-    case TY_f64: scan_f64(x, y, s->prod, len, inner, width); break;
+    case TY_u8: RUN(u8); break;
+    case TY_i8: RUN(i8); break;
+    case TY_i16: RUN(i16); break;
+    case TY_i32: RUN(i32); break;
+    case TY_i64: RUN(i64); break;
+    case TY_f16: RUN(f16); break;
+    case TY_bf16: RUN(bf16); break;
+    case TY_f32: RUN(f32); break;
+    case TY_f64: RUN(f64); break;
     case TY_NDTYPE: break;
     }
   }

@@ -1,6 +1,6 @@
 /* step_bind.c: one step for one tuple of sizes: extents, strides and offsets checked against the buffers, scratch, threads. */
 #include "rt/pool.h"
-#include "rt/program_int.h"
+#include "rt/routine.h"
 
 typedef struct sizer {
   ty_program *p;
@@ -260,21 +260,33 @@ static int rnn_threads(const ty_rnn *r) {
   return step >= least ? TY_POOL_MAX : step * (double)r->t < 2 * least ? 1 : (int)r->d;
 }
 
-static void bind_scan(sizer *z) {
+static void bind_routine(sizer *z) {
   rt_bound *b = z->b;
-  const ty_step_scan *c = &b->step->u.scan;
-  int64_t ext[3] = {extent(z, c->outer, "a size"), extent(z, c->len, "a size"), extent(z, c->inner, "a size")};
-  int64_t n = volume(z, 3, ext), size = ty_dtype_size(c->dtype);
-  b->skip = n == 0;
-  if (n > z->bind->bytes[c->src] / size || n > z->bind->bytes[c->dst] / size) REFUSE(z, "%s: %lld elements do not fit", b->step->name, (long long)n);
-  b->u.scan.outer = ext[0], b->u.scan.len = ext[1], b->u.scan.inner = ext[2];
-  if (b->flops < 0) b->flops = (double)n * 8; /* a chain of dependent additions */
+  const ty_step_routine *r = &b->step->u.routine;
+  ty_routine which = (ty_routine)r->which;
+  bool bag = which >= TY_BAG_SUM, sort = which == TY_SORT_UP || which == TY_SORT_DOWN, empty = true;
+  int64_t *size = b->u.routine, bytes = 0;
+  for (int i = 0; i < 6; i++) size[i] = i < 3 || (bag && i < 5) ? extent(z, r->size[i], "a size") : bag ? number(z, r->size[i], "a size") : 0;
+  for (int i = 0; i < 5; i++) {
+    ty_pbuf buf = i == ROUTINE_OUT ? r->out : r->in[i];
+    if (buf < 0) continue;
+    int64_t n = ty_rt_routine_elements(which, size, i), each = ty_dtype_size(ty_rt_routine_dtype(which, r->dtype, i));
+    if (n < 0 || n > z->bind->bytes[buf] / each) REFUSE(z, "%s: operand %d has %lld elements, which do not fit", b->step->name, i, (long long)n);
+    bytes += n * each;
+    if (i == ROUTINE_OUT || i == 2) empty = empty && n == 0; /* rows to scatter where there are none are a fault */
+  }
+  if ((sort && size[2] > size[1]) || (bag && size[4] != size[3] && size[4] != size[3] + 1)) REFUSE(z, "%s: its sizes do not fit each other", b->step->name);
+  b->skip = empty;
+  if (z->st != TY_OK) return;
+  b->scratch = ty_rt_routine_scratch(which, size);
+  if (b->flops < 0) b->flops = ty_rt_routine_work(which, size);
+  if (b->bytes < 0) b->bytes = bag ? (double)size[2] * (double)size[1] * (double)ty_dtype_size(r->dtype) : (double)bytes; /* not the whole table */
 }
 
 /* Guessed single-thread rates, for one purpose: how many threads a step is worth. A thread that joins must have `share`
  * seconds of work: test_program --bench shows two threads ahead from about 1 us of work in all, with the pool awake. */
 static int threads_worth(const rt_bound *b) {
-  static const double rate[] = {[RT_LOOP] = 16e9, [RT_GEMM] = 80e9, [RT_ATTN] = 40e9, [RT_PACK] = 16e9, [RT_CONV] = 60e9, [RT_CONV_PACK] = 16e9, [RT_RNN] = 30e9, [RT_SCAN] = 8e9};
+  static const double rate[] = {[RT_LOOP] = 16e9, [RT_GEMM] = 80e9, [RT_ATTN] = 40e9, [RT_PACK] = 16e9, [RT_CONV] = 60e9, [RT_CONV_PACK] = 16e9, [RT_RNN] = 30e9, [RT_ROUTINE] = 8e9};
   const double bytes_rate = 16e9, share = 0.5e-6;
   double t = b->flops / (b->step->kind == RT_GEMM && b->step->u.gemm.f64 ? 8e9 : rate[b->step->kind]), tb = b->bytes / bytes_rate;
   double n = (t > tb ? t : tb) / share;
@@ -295,7 +307,7 @@ ty_status ty_rt_bound_make(ty_program *p, ty_ctx *ctx, const rt_values *vals, rt
   case RT_CONV: bind_conv(&z); break;
   case RT_CONV_PACK: bind_conv_pack(&z); break;
   case RT_RNN: bind_rnn(&z); break;
-  case RT_SCAN: bind_scan(&z); break;
+  case RT_ROUTINE: bind_routine(&z); break;
   }
   if (z.st == TY_OK && s->has_loop) loop_pars(&z, &bind->mem);
   if (z.st != TY_OK) return z.st == TY_NOMEM ? ty_fail(ctx, TY_NOMEM, "out of memory for the sizes of %s", s->name) : z.st;

@@ -236,7 +236,7 @@ static void visit(ty_sc *s, ty_node *n) {
     return;
   }
   bool product = ty_sc_is_product(n);
-  if ((product && !i->store) || n->op == TY_OP_attention || n->op == TY_OP_pack || n->op == TY_OP_conv_pack || n->op == TY_OP_rnn || n->op == TY_OP_scan) { opaque(s, n); return; }
+  if ((product && !i->store) || n->op == TY_OP_attention || n->op == TY_OP_pack || n->op == TY_OP_conv_pack || n->op == TY_OP_rnn || ty_sc_is_routine(n)) { opaque(s, n); return; }
   ty_group *g = new_group(s, v, n, i->fold);
   if (!g) return;
   i->group = s->groups.n - 1;

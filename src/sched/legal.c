@@ -208,7 +208,10 @@ ty_status ty_sc_legalize(ty_sc *s) {
       for (int i = 0; i < 6; i++)
         if (n->args[i].kind == TY_ARG_VALUE) contiguous(s, &n->args[i], n);
       break;
-    case TY_OP_scan: contiguous(s, &n->args[0], n); break;
+    case TY_OP_scan: case TY_OP_sort: case TY_OP_scatter: case TY_OP_bag:
+      for (int i = 0; i < n->nargs; i++)
+        if (n->args[i].kind == TY_ARG_VALUE) contiguous(s, &n->args[i], n);
+      break;
     case TY_OP_index: fix(s, &n->args[0], n, false, false); break;
     case TY_OP_attention:
       for (int i = 0; i < 3; i++) fix(s, &n->args[i], n, false, true);

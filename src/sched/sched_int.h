@@ -58,6 +58,7 @@ static inline ty_vinfo *ty_sc_info(ty_sc *s, const ty_value *v) { return &s->inf
 
 /* A kernel that hands on its result a tile at a time. */
 static inline bool ty_sc_is_product(const ty_node *n) { return n->op == TY_OP_gemm || n->op == TY_OP_matmul || n->op == TY_OP_conv_packed; }
+static inline bool ty_sc_is_routine(const ty_node *n) { return n->op == TY_OP_scan || n->op == TY_OP_sort || n->op == TY_OP_scatter || n->op == TY_OP_bag; }
 
 /* index.c: views as index maps */
 bool ty_sc_is_view(const ty_node *);

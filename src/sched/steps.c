@@ -272,18 +272,58 @@ static ty_status emit_pack(ty_sc *s, ty_node *n) {
   return TY_OK;
 }
 
-static ty_status emit_scan(ty_sc *s, ty_node *n) {
+/* The routine of a kind, by its place among the names. */
+static int among(const char *kind, int first, const char *const *names) {
+  while (strcmp(kind, *names)) names++, first++;
+  return first;
+}
+
+static ty_status emit_routine(ty_sc *s, ty_node *n) {
+  static const char *const scans[] = { "sum", "prod", "argmax", "argmin" }, *const joins[] = { "set", "sum", "prod", "max", "min" }, *const bags[] = { "sum", "mean", "max" };
   ty_value *x = n->args[0].value, *o = n->outs[0], *base;
-  ty_dim off, st[TY_MAX_RANK];
+  ty_dim off, st[TY_MAX_RANK], size[6] = { -1, -1, -1, -1, -1, -1 };
   int64_t d = 0;
-  ty_dim_is_const(s->g, n->args[2].i, &d);
-  if (!ty_sc_layout(s, x, &base, &off, st)) return ty_fail(s->ctx, TY_INTERNAL, "a scan's operand is not affine");
-  ty_step_scan c = { .src = ty_sc_place(s, base)->buf, .dst = ty_sc_place(s, o)->buf, .dtype = x->dtype, .prod = !strcmp(n->args[1].str, "prod"),
-                     .outer = ex(s, ty_dim_product(s->g, (int)d, x->shape)), .len = x->rank ? ex(s, x->shape[d]) : lit(s, 1),
-                     .inner = x->rank ? ex(s, ty_dim_product(s->g, x->rank - (int)d - 1, x->shape + d + 1)) : lit(s, 1) };
-  ty_step_info i = ty_sc_step_info(s, n, "scan", "", o, "scan", -1, ty_sc_info(s, o)->fold);
-  ty_program_add_scan(s->prog, &i, &c);
-  ty_sc_record(s, &i, "scan", "", -1);
+  ty_step_routine r = { .dtype = x->dtype, .out = ty_sc_place(s, o)->buf };
+  for (int i = 0; i < 4; i++) {
+    r.in[i] = -1;
+    if (i >= n->nargs || n->args[i].kind != TY_ARG_VALUE) continue;
+    if (!ty_sc_layout(s, n->args[i].value, &base, &off, st)) return ty_fail(s->ctx, TY_INTERNAL, "an operand of a routine is not affine");
+    r.in[i] = ty_sc_place(s, base)->buf;
+  }
+  switch (n->op) {
+  case TY_OP_scan:
+    ty_dim_is_const(s->g, n->args[2].i, &d);
+    r.which = among(n->args[1].str, TY_SCAN_SUM, scans);
+    size[0] = ty_dim_product(s->g, (int)d, x->shape);
+    size[1] = x->rank ? x->shape[d] : ty_dim_const(s->g, 1);
+    size[2] = x->rank ? ty_dim_product(s->g, x->rank - (int)d - 1, x->shape + d + 1) : ty_dim_const(s->g, 1);
+    break;
+  case TY_OP_sort:
+    r.which = n->args[2].b ? TY_SORT_DOWN : TY_SORT_UP;
+    size[0] = ty_dim_product(s->g, x->rank - 1, x->shape);
+    size[1] = x->shape[x->rank - 1];
+    size[2] = n->args[1].i;
+    break;
+  case TY_OP_scatter:
+    r.which = among(n->args[3].str, TY_SCATTER_SET, joins);
+    size[0] = x->shape[0];
+    size[1] = n->args[1].value->shape[0];
+    size[2] = x->shape[1];
+    break;
+  default:
+    r.which = among(n->args[4].str, TY_BAG_SUM, bags);
+    size[0] = x->shape[0];
+    size[1] = x->shape[1];
+    size[2] = n->args[1].value->shape[0];
+    size[3] = n->args[5].i;
+    size[4] = n->args[2].value->shape[0];
+    size[5] = n->args[6].i;
+  }
+  for (int i = 0; i < 6; i++) r.size[i] = ex(s, size[i]);
+  const char *name = strrchr(ty_op_get(n->op)->name, '.') + 1;
+  ty_step_info i = ty_sc_step_info(s, n, name, "", o, name, -1, ty_sc_info(s, o)->fold);
+  ty_program_add_routine(s->prog, &i, &r);
+  ty_sc_record(s, &i, name, "", -1);
   return TY_OK;
 }
 
@@ -330,8 +370,7 @@ ty_status ty_sc_steps(ty_sc *s) {
     case TY_OP_attention: st = emit_attention(s, n); break;
     case TY_OP_pack: st = emit_pack(s, n); break;
     case TY_OP_rnn: st = emit_rnn(s, n); break;
-    case TY_OP_scan: st = emit_scan(s, n); break;
-    default: break;
+    default: if (ty_sc_is_routine(n)) st = emit_routine(s, n);
     }
   }
   ty_free(first);

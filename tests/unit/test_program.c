@@ -2,7 +2,7 @@
 #define _GNU_SOURCE 1
 #pragma GCC diagnostic ignored "-Warray-bounds" /* gcc 12 inlines kernels with buffers that only some of them have */
 #include "../../src/rt/pool.h"
-#include "../../src/rt/program_int.h"
+#include "../../src/rt/routine.h"
 #include "check.h"
 
 #include <math.h>
@@ -293,9 +293,10 @@ static void test_scan(int threads) {
     ty_dtype dt[] = {TY_f32, TY_i64, TY_f16};
     for (int i = 0; i < 3; i++) {
       int64_t bytes = (int64_t)T * ty_dtype_size(dt[i]);
-      ty_step_scan s = {buffer(p, TY_PB_INPUT, i, bytes), buffer(p, TY_PB_OUTPUT, i, bytes), dt[i], prod, K(p, O), K(p, L), K(p, I)};
+      ty_step_routine s = {prod ? TY_SCAN_PROD : TY_SCAN_SUM, dt[i], {buffer(p, TY_PB_INPUT, i, bytes), -1, -1, -1}, buffer(p, TY_PB_OUTPUT, i, bytes),
+                           {K(p, O), K(p, L), K(p, I), -1, -1, -1}};
       ty_step_info info = step(p, "scan", true);
-      ty_program_add_scan(p, &info, &s);
+      ty_program_add_routine(p, &info, &s);
     }
     finish(p);
     ty_pool_set_threads(threads);
@@ -327,13 +328,14 @@ static void test_half(void) {
   bool ok = true;
   for (uint32_t u = 0; u < 0x10000; u++) {
     uint16_t in[2] = {(uint16_t)u, 0}, out[2];
-    ty_step_scan s = {.dtype = TY_f16};
-    ty_rt_scan_do(&s, 1, 1, 1, in, out, 0, 1);
+    rt_routine s = {.which = TY_SCAN_SUM, .dtype = TY_f16, .in = {in}, .out = out, .size = {1, 1, 1}};
+    ty_rt_routine_do(&s, 0, 1);
     bool nan = (u & 0x7fff) > 0x7c00;
     ok = ok && (nan ? (out[0] & 0x7fff) > 0x7c00 : out[0] == (u == 0x8000 ? 0 : u)); /* 0 + -0 is 0 */
     in[1] = (uint16_t)rnd(0x7c00), in[0] &= 0x7fff;
     if (nan) continue;
-    ty_rt_scan_do(&s, 1, 2, 1, in, out, 0, 1);
+    s.size[1] = 2;
+    ty_rt_routine_do(&s, 0, 1);
 #ifdef HALF
     HALF a, b, c;
     memcpy(&a, &in[0], 2), memcpy(&b, &in[1], 2), memcpy(&c, &out[1], 2);
