@@ -1,5 +1,7 @@
 """The ATen graph of Dynamo's graph from one trace of each distinct call in it: a transformer makes the same calls in every layer."""
 
+import functools
+import inspect
 import operator
 
 import torch
@@ -7,8 +9,8 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx._lazy_graph_module import _LazyGraphModule
 
-# Declined before anything is traced. What else changes something shows in the trace.
-_IN_PLACE = {vars(operator)[name] for name in dir(operator) if name.startswith("__i") and f"__{name[3:]}" in vars(operator)}  # __iadd__ beside __add__
+# Operators that change their first argument, and those that give the same as a new value: __iadd__ and __add__.
+_AUGMENTED = {vars(operator)[name]: vars(operator)[f"__{name[3:]}"] for name in dir(operator) if name.startswith("__i") and f"__{name[3:]}" in vars(operator)}
 
 _EXACT = (bool, int, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(None), type(Ellipsis))
 
@@ -21,10 +23,14 @@ def assemble(gm: fx.GraphModule, fakes, trace) -> fx.GraphModule:
     """What trace(gm, fakes) gives, tracing each distinct call once.
 
     trace(fn, fakes) -> GraphModule. Calls are the same when target, constants, the tensors' metadata and the places where one
-    tensor stands twice agree, and when Dynamo saw results of the same metadata and aliasing. Raises Declined where that would not
-    do: sizes that vary, changes in place, modes, operators of higher order, functions that are not PyTorch's.
+    tensor stands twice agree, and when Dynamo saw results of the same metadata and aliasing. A call that changes a tensor in place
+    is traced as the one that gives a new value, where nothing reads the tensor's memory afterwards but through the call's result.
+    Raises Declined where that would not do: sizes that vary, other changes in place, modes, operators of higher order, functions
+    that are not PyTorch's.
     """
     calls, values, known = [], {}, {}
+    holders: dict[int, list] = {}  # by storage: the nodes so far whose values lie in it
+    position = {node: at for at, node in enumerate(gm.graph.nodes)}
     firsts: dict[tuple, _Call] = {}
     fakes = iter(fakes)
     for node in gm.graph.nodes:
@@ -36,9 +42,11 @@ def assemble(gm: fx.GraphModule, fakes, trace) -> fx.GraphModule:
                 known[id(tensor)] = _facts(tensor)
         if node.op in ("call_function", "call_method"):
             if not _picks(node, values):
-                calls.append(_Call(node, values, known))
+                calls.append(_Call(node, values, known, _as_function(node, values, holders, position)))
         elif node.op != "placeholder":
             raise Declined(f"a node of kind {node.op}")
+        for tensor in _tensors(value):
+            holders.setdefault(_storage(tensor), []).append(node)
     for call in calls:
         call.first = firsts.setdefault(call.key, call)
     traced = _trace_calls(list(firsts.values()), trace)
@@ -61,11 +69,46 @@ def _picks(node, values) -> bool:
     return node.target is operator.getitem and isinstance(values[node.args[0]], (tuple, list))
 
 
-def _in_place(node) -> bool:
+@functools.cache
+def _inplace_at(fn) -> int:
+    """Which of a function's parameters is ``inplace``; -1 where there is none."""
+    if getattr(fn, "__module__", None) != "torch.nn.functional":
+        return -1
+    names = list(inspect.signature(fn).parameters)
+    return names.index("inplace") if "inplace" in names else -1
+
+
+def _as_function(node, values, holders, position) -> tuple | None:
+    """(target, args, kwargs) of the call that gives as a new value what this one writes into its first argument; None if it writes nothing.
+
+    Values so far that lie in the argument's memory must be neither arguments of the graph nor read later on.
+    """
     if getattr(node.target, "__module__", None) == "_operator":
-        return node.target in _IN_PLACE  # and_ and or_ are named after keywords
-    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
-    return (name.endswith("_") and not name.endswith("__")) or node.kwargs.get("inplace") is True or node.kwargs.get("out") is not None
+        if node.target not in _AUGMENTED:  # and_ and or_ are named after keywords
+            return None
+        target, args, kwargs = _AUGMENTED[node.target], node.args, node.kwargs
+    else:
+        name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+        if (name.endswith("_") and not name.endswith("__")) or node.kwargs.get("out") is not None:
+            raise Declined(f"{node.target}, which changes a tensor in place")
+        at = _inplace_at(node.target)
+        if not (node.kwargs.get("inplace") is True or 0 <= at < len(node.args) and node.args[at] is True):
+            return None
+        if at < 0:
+            raise Declined(f"{node.target}, which changes a tensor in place")
+        target, args = node.target, tuple(False if i == at else arg for i, arg in enumerate(node.args))
+        kwargs = {name: value for name, value in node.kwargs.items() if name != "inplace"}
+    changed = args[0] if args else kwargs.get("input")
+    if not isinstance(changed, fx.Node) or not isinstance(values[changed], torch.Tensor):
+        raise Declined(f"{node.target}, which changes something in place")
+    key = _storage(values[changed])
+    if any(holder.op == "placeholder" or any(position[user] > position[node] for user in holder.users) for holder in holders[key]):
+        raise Declined(f"{node.target}, which changes a tensor that is read afterwards")
+    if any(values[source] is not values[changed] and key in map(_storage, _tensors(values[source])) for source in node.all_input_nodes):
+        raise Declined(f"{node.target}, which reads what it changes")
+    return target, args, kwargs
+
+
 
 
 def _facts(tensor) -> tuple:
@@ -82,20 +125,20 @@ def _facts(tensor) -> tuple:
 class _Call:
     """A call in Dynamo's graph; the first of its kind also has the nodes that it was traced to."""
 
-    def __init__(self, node, values, known):
+    def __init__(self, node, values, known, as_function):
         where = node.target if node.op == "call_function" else torch.Tensor
         if isinstance(where, torch._ops.HigherOrderOperator) or (getattr(where, "__module__", None) or "").partition(".")[0] not in ("torch", "_operator"):
             raise Declined(f"{node.target}, which may look at anything")
-        if _in_place(node):
-            raise Declined(f"{node.target}, which changes a tensor in place")
         self.node, self.values, self.known = node, values, known
+        self.target, self.args, self.kwargs = as_function or (node.target, node.args, node.kwargs)
         self.sources: list[fx.Node] = []  # of its tensors, each tensor once
-        self.key = (node.op, node.target, self._key(node.args), self._key(node.kwargs))
+        self.key = (node.op, self.target, self._key(self.args), self._key(self.kwargs), as_function is None)
         self.first = self
         value = values[node]
         self.results = list(value) if isinstance(value, (tuple, list)) else [value]
-        # What the same calls must agree in as well.
-        self.effect = ([known[id(result)] for result in self.results], _aliases([values[source] for source in self.sources] + self.results))
+        # What the same calls must agree in as well. A call in place shares its argument's memory: its function may or may not.
+        memory = _aliases([values[source] for source in self.sources] + self.results) if as_function is None else None
+        self.effect = ([known[id(result)] for result in self.results], memory)
 
     def _key(self, arg):
         if isinstance(arg, fx.Node):
@@ -120,18 +163,19 @@ class _Call:
     def __call__(self, stand_ins):
         """Makes the call with other tensors in the place of its own; returns the list of its results."""
         by_id = {id(self.values[source]): tensor for source, tensor in zip(self.sources, stand_ins)}
-        args, kwargs = fx.node.map_arg((self.node.args, self.node.kwargs), lambda source: by_id[id(self.values[source])])
+        args, kwargs = fx.node.map_arg((self.args, self.kwargs), lambda source: by_id[id(self.values[source])])
         if self.node.op == "call_method":
-            out = getattr(args[0], self.node.target)(*args[1:], **kwargs)
+            out = getattr(args[0], self.target)(*args[1:], **kwargs)
         else:
-            out = self.node.target(*args, **kwargs)
+            out = self.target(*args, **kwargs)
         return list(out) if isinstance(out, (tuple, list)) else [out]
 
     def traced_to(self, inputs, body, outputs):
         """Keeps what the call was traced to: nodes of its tensors, of what happens, of its results."""
         self.inputs, self.body, self.outputs = inputs, body, outputs
         vals = [node.meta["val"] for node in outputs]
-        if ([_facts(val)[:5] for val in vals], _aliases([node.meta["val"] for node in inputs] + vals)) != ([f[:5] for f in self.effect[0]], self.effect[1]):
+        memory = self.effect[1] and _aliases([node.meta["val"] for node in inputs] + vals)
+        if ([_facts(val)[:5] for val in vals], memory) != ([f[:5] for f in self.effect[0]], self.effect[1]):
             raise Declined(f"{self.node.target}, which Dynamo saw otherwise")
         seen = {_storage(node.meta["val"]) for node in (*inputs, *outputs)}
         # Views between: their memory is that of the call's tensors.
