@@ -19,14 +19,14 @@ class Declined(Exception):
     """The graph holds something whose trace may depend on more than what calls are compared by."""
 
 
-def assemble(gm: fx.GraphModule, fakes, trace) -> fx.GraphModule:
+def assemble(gm: fx.GraphModule, fakes, trace, most: float = 1.0) -> fx.GraphModule:
     """What trace(gm, fakes) gives, tracing each distinct call once.
 
     trace(fn, fakes) -> GraphModule. Calls are the same when target, constants, the tensors' metadata and the places where one
     tensor stands twice agree, and when Dynamo saw results of the same metadata and aliasing. A call that changes a tensor in place
     is traced as the one that gives a new value, where nothing reads the tensor's memory afterwards but through the call's result.
     Raises Declined where that would not do: sizes that vary, other changes in place, modes, operators of higher order, functions
-    that are not PyTorch's.
+    that are not PyTorch's; and where more than the share ``most`` of the calls are distinct.
     """
     calls, values, known = [], {}, {}
     holders: dict[int, list] = {}  # by storage: the nodes so far whose values lie in it
@@ -49,6 +49,8 @@ def assemble(gm: fx.GraphModule, fakes, trace) -> fx.GraphModule:
             holders.setdefault(_storage(tensor), []).append(node)
     for call in calls:
         call.first = firsts.setdefault(call.key, call)
+    if len(firsts) > most * len(calls):
+        raise Declined("few calls are alike")
     traced = _trace_calls(list(firsts.values()), trace)
     graph, made, calls = fx.Graph(), {}, iter(calls)
     for node in gm.graph.nodes:
@@ -78,6 +80,23 @@ def _inplace_at(fn) -> int:
     return names.index("inplace") if "inplace" in names else -1
 
 
+def without_changes(gm: fx.GraphModule) -> fx.GraphModule:
+    """The same graph with the functions of its calls in place; Declined where there are some that assemble would decline."""
+    graph, made, values, holders = fx.Graph(), {}, {}, {}
+    position = {node: at for at, node in enumerate(gm.graph.nodes)}
+    for node in gm.graph.nodes:
+        values[node] = node.meta.get("example_value")
+        new = made[node] = graph.node_copy(node, made.__getitem__)
+        if node.op in ("call_function", "call_method"):
+            as_function = _as_function(node, values, holders, position)
+            if as_function:
+                new.target, args, kwargs = as_function
+                new.args, new.kwargs = fx.node.map_arg((args, kwargs), made.__getitem__)
+        for tensor in _tensors(values[node]):
+            holders.setdefault(_storage(tensor), []).append(node)
+    return _LazyGraphModule(gm, graph)
+
+
 def _as_function(node, values, holders, position) -> tuple | None:
     """(target, args, kwargs) of the call that gives as a new value what this one writes into its first argument; None if it writes nothing.
 
@@ -101,10 +120,18 @@ def _as_function(node, values, holders, position) -> tuple | None:
     changed = args[0] if args else kwargs.get("input")
     if not isinstance(changed, fx.Node) or not isinstance(values[changed], torch.Tensor):
         raise Declined(f"{node.target}, which changes something in place")
-    key = _storage(values[changed])
+    # The new value is to have the metadata of the old one.
+    old, others = values[changed], [values[source] for source in node.all_input_nodes if source is not changed]
+    if not all(type(size) is int for size in (*old.shape, *old.stride())):
+        raise Declined("a shape that varies")
+    if not (old.is_contiguous() or (old.dim() == 4 and old.is_contiguous(memory_format=torch.channels_last))):
+        raise Declined(f"{node.target}, which changes a tensor that is not dense")
+    if not old.is_floating_point() or any(not isinstance(other, torch.Tensor) or other.dtype != old.dtype for other in others):
+        raise Declined(f"{node.target}, which may convert what it gives")
+    key = _storage(old)
     if any(holder.op == "placeholder" or any(position[user] > position[node] for user in holder.users) for holder in holders[key]):
         raise Declined(f"{node.target}, which changes a tensor that is read afterwards")
-    if any(values[source] is not values[changed] and key in map(_storage, _tensors(values[source])) for source in node.all_input_nodes):
+    if any(other is not old and _storage(other) == key for other in others):
         raise Declined(f"{node.target}, which reads what it changes")
     return target, args, kwargs
 

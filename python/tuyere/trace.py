@@ -9,6 +9,7 @@ from torch.fx.experimental.proxy_tensor import decompose, make_fx
 
 from . import _ext, snippets, table
 
+_ALIKE = 0.5  # share of distinct calls, above which tracing the whole graph is as fast
 # Switches of modes that tracing writes into the graph. Those of gradients mean nothing where none are computed.
 _GRAD_SWITCHES = {torch._C._set_grad_enabled}
 
@@ -18,8 +19,11 @@ def flat_graph(fn, fakes) -> tuple[fx.GraphModule, bool]:
     gm = None
     if isinstance(fn, fx.GraphModule):
         with contextlib.suppress(snippets.Declined):
-            gm = snippets.assemble(fn, fakes, whole)
-    gm = gm or whole(fn, fakes)
+            gm = snippets.assemble(fn, fakes, whole, _ALIKE)
+    if gm is None:
+        with contextlib.suppress(snippets.Declined):
+            fn = snippets.without_changes(fn) if isinstance(fn, fx.GraphModule) else fn
+        gm = whole(fn, fakes)
     return gm, not _mutates(gm) and not under_modes(gm)
 
 

@@ -231,13 +231,24 @@ def _changed_view_and_read(x):
     return y * part.sum()
 
 
+def _converted(x):
+    y = x * 2
+    y += x.double()
+    return y
+
+
+def _not_dense(x):
+    y = (x * 2)[:, ::2]
+    return F.relu(y, inplace=True)
+
+
 def _changed_by_itself(x):
     y = x * 2
     y += y.view(6, 6)
     return y
 
 
-DECLINED = [_in_place, _in_place_view, _with_out, _changed_argument, _changed_and_read, _changed_view_and_read, _changed_by_itself]
+DECLINED = [_in_place, _in_place_view, _with_out, _changed_argument, _changed_and_read, _changed_view_and_read, _changed_by_itself, _converted, _not_dense]
 
 
 @pytest.mark.parametrize("fn", DECLINED, ids=lambda fn: fn.__name__.strip("_"))
@@ -291,3 +302,19 @@ def test_each_distinct_call_is_traced_once():
         assert_same(torch.compile(fn, backend=backend)(x), fn(x))
     (gm,) = seen
     assert sum(node.op == "call_function" for node in gm.graph.nodes) == 2
+
+
+def test_a_graph_of_distinct_calls_is_traced_whole_without_what_it_changes():
+    graphs = []
+
+    def backend(gm, _):
+        fakes = [node.meta["example_value"] for node in gm.graph.nodes if node.op == "placeholder"]
+        torch._guards.TracingContext.get().fake_mode = fakes[0].fake_mode
+        with torch.no_grad(), fakes[0].fake_mode:
+            graphs.append(trace.flat_graph(gm, fakes))
+        return gm.forward
+
+    for fn in PAIRS["several"]:
+        torch.compile(fn, backend=backend)(torch.randn(6, 6))
+    (ours, clean), (other, _) = graphs
+    assert clean and _canonical(ours) == _canonical(other)
