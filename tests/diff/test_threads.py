@@ -28,7 +28,8 @@ def cores() -> int:
 
 def run(body: str, **env) -> None:
     base = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "TUYERE_NUM_THREADS")}
-    done = subprocess.run([sys.executable, "-c", SCRIPT.replace("CORES", str(cores())) + body], env={**base, **env}, capture_output=True, text=True, timeout=120)
+    script = SCRIPT.replace("CORES", str(cores())) + body
+    done = subprocess.run([sys.executable, "-c", script], env={**base, **env}, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
