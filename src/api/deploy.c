@@ -20,27 +20,52 @@
 #include "rt/save.h"
 
 /* ---- the target ---- */
-static bool runtime_in(const char *dir, size_t n, const char *below, char *out, size_t size) {
+static bool runtime_in(const char *dir, size_t n, const char *below, const char *file, char *out, size_t size) {
   struct stat st;
-  return (size_t)snprintf(out, size, "%.*s%s/libtuyere_rt.a", (int)n, dir, below) < size && !stat(out, &st) && S_ISREG(st.st_mode);
+  return (size_t)snprintf(out, size, "%.*s%s/%s", (int)n, dir, below, file) < size && !stat(out, &st) && S_ISREG(st.st_mode);
 }
 
-static ty_status find_runtime(ty_ctx *ctx, char *out, size_t size) {
+static ty_status find_runtime(ty_ctx *ctx, ty_arch arch, char *out, size_t size) {
   static const char *const below[] = {"", "/tuyere", "/../lib", "/../lib/tuyere", "/..", "/../.."};
   const char *env = getenv("TUYERE_RT");
   Dl_info info;
-  char self[4096];
-  if (env && *env) return runtime_in(env, strlen(env), "", out, size) ? TY_OK : ty_fail(ctx, TY_IO, "TUYERE_RT: no libtuyere_rt.a in %s", env);
+  char self[4096], file[64] = "libtuyere_rt.a", how[128] = "";
+  if (arch != TY_ARCH_HERE) {
+    snprintf(file, sizeof file, "libtuyere_rt-%s.a", ty_arch_name(arch));
+    snprintf(how, sizeof how, ". `./dev cross %s` in tuyere's sources makes it", ty_arch_name(arch));
+  }
+  if (env && *env) return runtime_in(env, strlen(env), "", file, out, size) ? TY_OK : ty_fail(ctx, TY_IO, "TUYERE_RT: no %s in %s%s", file, env, how);
   for (int exe = 0; exe < 2; exe++) { /* beside the library that this is part of, then beside the program */
     ssize_t n = exe ? readlink("/proc/self/exe", self, sizeof self - 1) : -1;
     if (n > 0) self[n] = 0;
     const char *path = exe ? n > 0 ? self : NULL : dladdr((void *)(uintptr_t)ty_target_find, &info) ? info.dli_fname : NULL;
     const char *end = path ? strrchr(path, '/') : NULL;
     for (size_t i = 0; end && i < sizeof below / sizeof *below; i++)
-      if (runtime_in(path, (size_t)(end - path), below[i], out, size)) return TY_OK;
+      if (runtime_in(path, (size_t)(end - path), below[i], file, out, size)) return TY_OK;
   }
-  if (runtime_in(TUYERE_LIBDIR, strlen(TUYERE_LIBDIR), "", out, size)) return TY_OK;
-  return ty_fail(ctx, TY_IO, "libtuyere_rt.a is neither beside this library nor in %s: set TUYERE_RT to its directory", TUYERE_LIBDIR);
+  if (runtime_in(TUYERE_LIBDIR, strlen(TUYERE_LIBDIR), "", file, out, size)) return TY_OK;
+  return ty_fail(ctx, TY_IO, "%s is neither beside this library nor in %s: set TUYERE_RT to its directory%s", file, TUYERE_LIBDIR, how);
+}
+
+static const char known[] = ""
+#define TY_ISA(id, name, arch) " " #name
+#define TY_TARGET(name, isa, arch) " " name
+#include "base/isa.def"
+#undef TY_ISA
+#undef TY_TARGET
+  ;
+
+/* A level by its own name, or by that of a CPU. */
+static bool level_parse(const char *word, ty_isa *isa, ty_arch *arch) {
+  static const struct { const char *name; ty_isa isa; ty_arch arch; } cpus[] = {
+#define TY_TARGET(name, isa, arch) {name, isa, arch},
+#include "base/isa.def"
+#undef TY_TARGET
+  };
+  if (ty_isa_parse(word, isa)) return *arch = ty_isa_arch(*isa), true;
+  for (size_t i = 0; i < sizeof cpus / sizeof *cpus; i++)
+    if (!strcmp(word, cpus[i].name)) return *isa = cpus[i].isa, *arch = cpus[i].arch, true;
+  return false;
 }
 
 ty_status ty_target_find(ty_ctx *ctx, const char *levels, ty_target *t) {
@@ -49,15 +74,19 @@ ty_status ty_target_find(ty_ctx *ctx, const char *levels, ty_target *t) {
   for (const char *p = levels; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL) {
     char word[32];
     ty_isa isa;
+    ty_arch arch;
     snprintf(word, sizeof word, "%.*s", (int)strcspn(p, ","), p);
-    if (!ty_isa_parse(word, &isa)) return ty_fail(ctx, TY_INVALID, "'%s' is not a CPU level: portable, avx2, avx512", word);
-    if (ty_kernels_get(isa)->isa != isa) return ty_fail(ctx, TY_UNSUPPORTED, "'%s' is not a level of this architecture", word);
+    if (!level_parse(word, &isa, &arch)) return ty_fail(ctx, TY_INVALID, "'%s' is not a CPU level; known are%s", word, known);
+    if (arch && t->arch && arch != t->arch)
+      return ty_fail(ctx, TY_INVALID, "'%s' is a level of %s, and others are of %s: one model is for one of them", word, ty_arch_name(arch), ty_arch_name(t->arch));
+    if (arch) t->arch = arch;
     want[isa] = true;
   }
+  if (!t->arch) t->arch = TY_ARCH_HERE;
   for (int i = 0; i < TY_NISA; i++)
-    if ((want[i] || !levels) && ty_kernels_get((ty_isa)i)->isa == (ty_isa)i) t->levels[t->nlevels++] = (ty_isa)i;
-  TY_TRY(find_runtime(ctx, t->runtime, sizeof t->runtime));
-  return ty_cc_find(ctx, NULL, &t->cc);
+    if (want[i] || (!levels && ty_kernels_get((ty_isa)i)->isa == (ty_isa)i)) t->levels[t->nlevels++] = (ty_isa)i;
+  TY_TRY(find_runtime(ctx, t->arch, t->runtime, sizeof t->runtime));
+  return t->arch == TY_ARCH_HERE ? ty_cc_find(ctx, NULL, &t->cc) : ty_cc_find_cross(ctx, t->arch, &t->cc);
 }
 
 /* ---- files ---- */
@@ -161,7 +190,7 @@ static ty_status write_weights(deploy *d) {
 
 /* ---- code ---- */
 static void level_text(deploy *d, ty_isa isa, ty_str *o) {
-  const char *tier = ty_kernels_get(isa)->name;
+  const char *tier = ty_isa_name(isa);
   int n = ty_model_nloops(d->model);
   ty_str_add(o, "%s", ty_emit_prelude());
   for (int i = 0; i < n; i++) {
@@ -179,9 +208,9 @@ static void main_text(deploy *d, const char *saved, ty_str *o) {
   ty_str_add(o, "__asm__(\".section .rodata,\\\"a\\\"\\n.balign 64\\n.globl ty_saved\\n.hidden ty_saved\\nty_saved:\\n.incbin \\\"%s\\\"\\n.previous\\n\");\n", saved);
   ty_str_add(o, "extern const unsigned char ty_saved[] __attribute__((visibility(\"hidden\")));\n");
   for (int i = 0; i < d->target.nlevels; i++)
-    ty_str_add(o, "extern const ty_loop_fn ty_level_%s[] __attribute__((visibility(\"hidden\")));\n", ty_kernels_get(d->target.levels[i])->name);
+    ty_str_add(o, "extern const ty_loop_fn ty_level_%s[] __attribute__((visibility(\"hidden\")));\n", ty_isa_name(d->target.levels[i]));
   ty_str_add(o, "static const ty_artefact_level levels[] = {");
-  for (int i = 0; i < d->target.nlevels; i++) ty_str_add(o, "{%d, ty_level_%s}, ", (int)d->target.levels[i], ty_kernels_get(d->target.levels[i])->name);
+  for (int i = 0; i < d->target.nlevels; i++) ty_str_add(o, "{%d, ty_level_%s}, ", (int)d->target.levels[i], ty_isa_name(d->target.levels[i]));
   ty_str_add(o, "};\nextern const ty_artefact tuyere_artefact;\n__attribute__((visibility(\"default\"))) const ty_artefact tuyere_artefact = {\n");
   ty_str_add(o, "  \"TYMODEL\", %d, TY_ENTRY_CALLS, ty_entry_calls, \"%s\", \"%s\", ty_saved, %d, {", TY_SAVE_FORMAT, tuyere_version(), d->name, d->saved.to.n);
   for (size_t i = 0; i < sizeof d->head.id; i++) ty_str_add(o, "%d, ", d->head.id[i]);
@@ -191,7 +220,7 @@ static void main_text(deploy *d, const char *saved, ty_str *o) {
 
 static void object_of(const deploy *d, int level, path out) {
   char name[64];
-  snprintf(name, sizeof name, "%s.o", ty_kernels_get(d->target.levels[level])->name);
+  snprintf(name, sizeof name, "%s.o", ty_isa_name(d->target.levels[level]));
   temporary(d, out, name);
 }
 
@@ -202,7 +231,7 @@ static ty_status compile_levels(deploy *d, ty_ctx *ctx) {
   int n = d->target.nlevels;
   for (int i = 0; i < n && !st; i++) {
     char name[64];
-    snprintf(name, sizeof name, "%s.c", ty_kernels_get(d->target.levels[i])->name);
+    snprintf(name, sizeof name, "%s.c", ty_isa_name(d->target.levels[i]));
     temporary(d, src[i], name);
     object_of(d, i, obj[i]);
     ty_str s = {0};
@@ -247,7 +276,7 @@ static ty_status build(deploy *d) {
   if (!st) st = write_text(d->ctx, script, &s);
   ty_str_free(&s);
   TY_TRY(st);
-  ty_cc_job job = {.src_path = src, .out_path = main_o, .isa = d->target.levels[0], .object = true};
+  ty_cc_job job = {.src_path = src, .out_path = main_o, .isa = TY_ISA_PORTABLE, .object = true};
   TY_TRY(ty_cc_compile_all(d->ctx, &d->target.cc, NULL, &job, 1, 1));
   const char *in[TY_NISA + 2];
   int n = 0;
@@ -276,7 +305,11 @@ static ty_status publish(deploy *d) {
 
 static void clean(deploy *d) {
   static const char *const endings[] = {".weights.part", ".so.part", ".h.part"};
-  static const char *const inside[] = {"saved", "main.c", "main.o", "exports", "portable.c", "portable.o", "avx2.c", "avx2.o", "avx512.c", "avx512.o"};
+  static const char *const inside[] = {"saved", "main.c", "main.o", "exports",
+#define TY_ISA(id, name, arch) #name ".c", #name ".o",
+#include "base/isa.def"
+#undef TY_ISA
+  };
   path p;
   for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) file_of(d, p, endings[i]), unlink(p);
   for (size_t i = 0; d->dir[0] && i < sizeof inside / sizeof *inside; i++) temporary(d, p, inside[i]), unlink(p);
@@ -295,7 +328,7 @@ static ty_status make(deploy *d, const ty_source *s, const tuyere_options *o, co
   TY_TRY(s->import(d->ctx, s->self, fix, &d->im));
   int panel = 0;
   for (int i = 0; i < d->target.nlevels; i++) /* packed once, for the best; the others' widths divide it */
-    if (ty_kernels_get(d->target.levels[i])->nr > panel) panel = ty_kernels_get(d->target.levels[i])->nr;
+    if (ty_kernels_panel(d->target.levels[i]) > panel) panel = ty_kernels_panel(d->target.levels[i]);
   ty_options opts = {.no_compiler = true, .dump = o->dump, .panel = panel};
   ty_graph *g = d->im->graph;
   d->im->graph = NULL;

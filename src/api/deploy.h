@@ -7,11 +7,12 @@
 
 /* For whom a model is compiled. */
 typedef struct ty_target {
+  ty_arch arch;
   ty_cc cc;
   int nlevels; ty_isa levels[TY_NISA]; /* lowest first */
   char runtime[4096];                  /* path of libtuyere_rt.a */
 } ty_target;
-/* levels: comma-separated, NULL for all. Finds the compiler and the runtime: in $TUYERE_RT, beside this library or program, in
+/* levels: comma-separated, NULL for all of this architecture. Finds the compiler and the runtime: in $TUYERE_RT, beside this library or program, in
  * ../lib, and where it was installed. */
 ty_status ty_target_find(ty_ctx *, const char *levels, ty_target *);
 

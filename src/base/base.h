@@ -94,9 +94,34 @@ ty_dtype ty_dtype_promote(ty_dtype a, ty_dtype b);          /* torch.promote_typ
 
 enum { TY_MAX_RANK = 12 };
 double ty_now(void); /* seconds, monotonic */
-/* The CPU: ISA tier from the probe, lowered by TUYERE_ISA. Written once. */
-typedef enum ty_isa { TY_ISA_PORTABLE = 0, TY_ISA_AVX2, TY_ISA_AVX512, TY_NISA } ty_isa;
-typedef struct ty_cpu { ty_isa isa; const char *isa_name; bool avx512_bf16, avx512_vnni, amx_bf16; long l1d, l2, l3; } ty_cpu;
+/* CPU levels of all architectures that code is made for (isa.def); those of another one are only ever compiled for. */
+typedef enum ty_arch { TY_ARCH_ANY, TY_ARCH_X86_64, TY_ARCH_AARCH64 } ty_arch;
+#if defined __x86_64__
+#define TY_ARCH_HERE TY_ARCH_X86_64
+#elif defined __aarch64__
+#define TY_ARCH_HERE TY_ARCH_AARCH64
+#else
+#define TY_ARCH_HERE TY_ARCH_ANY
+#endif
+typedef enum ty_isa {
+#define TY_ISA(id, name, arch) TY_ISA_##id,
+#include "isa.def"
+#undef TY_ISA
+  TY_NISA
+} ty_isa;
+const char *ty_arch_name(ty_arch); /* "x86_64", "aarch64", as in the names of compilers */
+const char *ty_isa_name(ty_isa);
+ty_arch ty_isa_arch(ty_isa);
+bool ty_isa_parse(const char *name, ty_isa *out); /* "portable", "avx2", .. */
+
+/* The CPU: its best level from the probe, lowered by TUYERE_ISA. Written once. */
+typedef struct ty_cpu {
+  ty_isa isa;
+  const char *isa_name;
+  uint32_t levels; /* a bit for each level up to isa that runs here: see ty_cpu_runs */
+  bool avx512_bf16, avx512_vnni, amx_bf16;
+  long l1d, l2, l3;
+} ty_cpu;
 const ty_cpu *ty_cpu_get(void);
-bool ty_isa_parse(const char *name, ty_isa *out); /* "portable", "avx2", "avx512" */
+static inline bool ty_cpu_runs(ty_isa isa) { return ty_cpu_get()->levels >> isa & 1; }
 #endif

@@ -53,7 +53,15 @@ static int run(ty_cli *c) {
 
 static const ty_cli_opt opts[] = {
   { "output", 'o', "PREFIX", "PREFIX.so, PREFIX.weights and PREFIX.h are written\n(default: the archive's name, in this directory)" },
-  { "target", 0, "LIST", "CPU levels to compile for: portable, avx2, avx512\n(default: all); the best one is chosen when it is loaded" },
+  { "target", 0, "LIST", "CPU levels of one architecture to compile for, with commas between (default:\nall of this one); the best one is chosen when it is loaded. Levels:\n"
+#define TY_ISA(id, name, arch) #name " "
+#include "base/isa.def"
+#undef TY_ISA
+    "\nor, for these CPUs: "
+#define TY_TARGET(name, isa, arch) name " "
+#include "base/isa.def"
+#undef TY_TARGET
+  },
   { "static", 0, "NAME=1x128", "sizes that are fixed for an input (-1: left open)" },
   { 0 },
 };

@@ -124,10 +124,19 @@ static bool zig_of_python(char *out, size_t size) {
   return found;
 }
 
+static ty_status zig_cc(ty_ctx *ctx, const char *path, ty_cc *out) {
+  const char *base = strrchr(path, '/');
+  bool ok = cc_word(out, path, strlen(path));
+  out->zig = true;
+  if (!strncmp(base ? base + 1 : path, "python", 6)) ok = ok && cc_word(out, "-m", 2) && cc_word(out, "ziglang", 7);
+  return ok && cc_word(out, "cc", 2) ? TY_OK : ty_fail(ctx, TY_COMPILER, "path of zig is too long");
+}
+
 ty_status ty_cc_find(ty_ctx *ctx, const char *zig, ty_cc *out) {
   static const char *const names[] = {"cc", "clang", "gcc"};
   char path[1024];
   memset(out, 0, sizeof *out); /* compared as bytes by the memo */
+  out->arch = TY_ARCH_HERE;
   const char *env = getenv("TUYERE_CC");
   if (env && *env) return from_env(ctx, env, out);
   for (int i = 0; i < 3; i++)
@@ -135,11 +144,36 @@ ty_status ty_cc_find(ty_ctx *ctx, const char *zig, ty_cc *out) {
   if (zig && is_program(zig)) snprintf(path, sizeof path, "%s", zig);
   else if (!zig_of_python(path, sizeof path))
     return ty_fail(ctx, TY_COMPILER, "no C compiler found: set TUYERE_CC, or install gcc or clang, or pip install ziglang");
-  out->zig = true;
-  const char *base = strrchr(path, '/');
-  bool ok = cc_word(out, path, strlen(path));
-  if (!strncmp(base ? base + 1 : path, "python", 6)) ok = ok && cc_word(out, "-m", 2) && cc_word(out, "ziglang", 7);
-  return ok && cc_word(out, "cc", 2) ? TY_OK : ty_fail(ctx, TY_COMPILER, "path of zig is too long");
+  return zig_cc(ctx, path, out);
+}
+
+/* What a compiler makes code for, as it says itself. */
+static bool machine_is(const ty_cc *cc, const char *arch, char *said, size_t size) {
+  char *argv[TY_CC_ARGS + 2];
+  for (int i = 0; i < cc->nargs; i++) argv[i] = (char *)cc->text + cc->arg[i];
+  argv[cc->nargs] = "-dumpmachine";
+  argv[cc->nargs + 1] = NULL;
+  zig_env z;
+  if (!run_quick(argv, zig_environ(cc, &z), said, size)) said[0] = 0;
+  said[strcspn(said, "\n")] = 0;
+  return !strncmp(said, arch, strlen(arch));
+}
+
+ty_status ty_cc_find_cross(ty_ctx *ctx, ty_arch arch, ty_cc *out) {
+  const char *name = ty_arch_name(arch), *env = getenv("TUYERE_CC");
+  char path[1024], gcc[64];
+  memset(out, 0, sizeof *out);
+  out->arch = arch;
+  if (env && *env) {
+    TY_TRY(from_env(ctx, env, out));
+    if (out->zig || machine_is(out, name, path, sizeof path)) return TY_OK;
+    return ty_fail(ctx, TY_COMPILER, "TUYERE_CC=%s makes code for %s, not for %s", env, path[0] ? path : "another machine", name);
+  }
+  snprintf(gcc, sizeof gcc, "%s-linux-gnu-gcc", name);
+  if (find_program(gcc, path, sizeof path) && cc_word(out, path, strlen(path))) return TY_OK;
+  if (find_program("zig", path, sizeof path) || zig_of_python(path, sizeof path)) return zig_cc(ctx, path, out);
+  return ty_fail(ctx, TY_COMPILER, "no C compiler for %s: install %s (Debian: gcc-%s-linux-gnu), or pip install ziglang, or set TUYERE_CC", name, gcc,
+                 arch == TY_ARCH_X86_64 ? "x86-64" : name);
 }
 
 /* "gcc (Debian 12.2.0-14) 12.2.0", "Debian clang version 19.1.7 (..)", "clang version 22.1.8", "cc (GCC) 13.2.0". */
@@ -193,25 +227,36 @@ static const char *const flags_isa[TY_NISA][10] = {
   [TY_ISA_AVX2] = {"-mavx2", "-mfma", NULL},
   [TY_ISA_AVX512] = {"-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mavx2",
                      "-mprefer-vector-width=512", NULL},
+  [TY_ISA_NEON] = {"-march=armv8.2-a+fp16+dotprod", NULL},
+  [TY_ISA_SVE128] = {"-march=armv8.2-a+fp16+dotprod+sve+bf16+i8mm", "-msve-vector-bits=128", NULL},
+  [TY_ISA_SVE256] = {"-march=armv8.2-a+fp16+dotprod+sve+bf16+i8mm", "-msve-vector-bits=256", NULL},
 };
 /* zig has sanitizers on unless told otherwise. A target is given so that "native" is never meant. */
-#if defined __x86_64__
-static const char *const flags_zig[TY_NISA][6] = {
-  [TY_ISA_PORTABLE] = {"-fno-sanitize=all", "-target", "x86_64-linux-gnu", "-mcpu=x86_64", NULL},
-  [TY_ISA_AVX2] = {"-fno-sanitize=all", "-target", "x86_64-linux-gnu", "-mcpu=x86_64_v3", NULL},
-  [TY_ISA_AVX512] = {"-fno-sanitize=all", "-target", "x86_64-linux-gnu", "-mcpu=x86_64_v4", "-mprefer-vector-width=512"},
+static const char *const flags_zig[TY_NISA][3] = {
+  [TY_ISA_PORTABLE] = {NULL},
+  [TY_ISA_AVX2] = {"-mcpu=x86_64_v3", NULL},
+  [TY_ISA_AVX512] = {"-mcpu=x86_64_v4", "-mprefer-vector-width=512", NULL},
+  [TY_ISA_NEON] = {"-mcpu=generic+v8.2a+fullfp16+dotprod", NULL},
+  [TY_ISA_SVE128] = {"-mcpu=generic+v8.2a+fullfp16+dotprod+sve+bf16+i8mm", "-msve-vector-bits=128", NULL},
+  [TY_ISA_SVE256] = {"-mcpu=generic+v8.2a+fullfp16+dotprod+sve+bf16+i8mm", "-msve-vector-bits=256", NULL},
 };
-#elif defined __aarch64__
-static const char *const flags_zig[TY_NISA][6] = {{"-fno-sanitize=all", "-target", "aarch64-linux-gnu", NULL}};
-#else
-static const char *const flags_zig[TY_NISA][6] = {{"-fno-sanitize=all", NULL}};
-#endif
+
+static int zig_flags(ty_arch arch, ty_isa isa, const char **out) {
+  int n = 0;
+  out[n++] = "-fno-sanitize=all";
+  if (arch == TY_ARCH_X86_64) out[n++] = "-target", out[n++] = "x86_64-linux-gnu";
+  else if (arch == TY_ARCH_AARCH64) out[n++] = "-target", out[n++] = "aarch64-linux-gnu";
+  if (isa == TY_ISA_PORTABLE && arch == TY_ARCH_X86_64) out[n++] = "-mcpu=x86_64";
+  for (const char *const *f = flags_zig[isa]; *f; f++) out[n++] = *f;
+  return n;
+}
 
 int ty_cc_flags(const ty_cc *cc, ty_isa isa, const char **out, int max) {
+  const char *zig[8], *const *more = flags_isa[isa];
   int n = 0;
   for (int i = 0; flags_all[i] && n < max - 1; i++) out[n++] = flags_all[i];
-  const char *const *more = cc->zig ? flags_zig[isa] : flags_isa[isa];
-  for (int i = 0; i < (cc->zig ? 6 : 10) && more[i] && n < max - 1; i++) out[n++] = more[i];
+  if (cc->zig) zig[zig_flags(cc->arch, isa, zig)] = NULL, more = zig;
+  for (; *more && n < max - 1; more++) out[n++] = *more;
   out[n] = NULL;
   return n;
 }
@@ -292,7 +337,7 @@ ty_status ty_cc_link(ty_ctx *ctx, const ty_cc *cc, const char *const *inputs, in
   for (int i = 0; i < cc->nargs; i++) argv[na++] = cc->text + cc->arg[i];
   const char *const how[] = {"-shared", "-Wl,-z,defs", "-Wl,--gc-sections", "-Wl,-O1", "-Wl,--build-id=none", "-s", version, "-o", out};
   for (size_t i = 0; i < sizeof how / sizeof *how; i++) argv[na++] = how[i];
-  for (const char *const *f = cc->zig ? flags_zig[0] : flags_isa[0]; *f; f++) argv[na++] = *f;
+  if (cc->zig) na += zig_flags(cc->arch, TY_ISA_PORTABLE, argv + na);
   for (int i = 0; i < n; i++) argv[na++] = inputs[i];
   const char *const libs[] = {"-Wl,--as-needed", "-lpthread", "-lm", "-ldl"};
   for (size_t i = 0; i < sizeof libs / sizeof *libs; i++) argv[na++] = libs[i];

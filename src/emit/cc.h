@@ -7,7 +7,8 @@ enum { TY_CC_ARGS = 24, TY_CC_TEXT = 4096 };
 
 /* A compiler command: its words lie one after the other in text, the first is the program's path. Copyable. */
 typedef struct ty_cc {
-  bool zig; /* `zig cc` spells targets its own way */
+  ty_arch arch; /* what it compiles for */
+  bool zig;     /* `zig cc` spells targets its own way */
   int nargs, arg[TY_CC_ARGS];
   char text[TY_CC_TEXT];
 } ty_cc;
@@ -22,6 +23,9 @@ typedef struct ty_cc_id {
  * `zig` (the ziglang package's program, or a Python that has the package: the Python door knows; may be NULL), then the
  * ziglang package of python3 on the PATH. Runs nothing but, at last, python3. TY_COMPILER with the reason when there is none. */
 ty_status ty_cc_find(ty_ctx *, const char *zig, ty_cc *out);
+
+/* The same for another architecture: TUYERE_CC, if it makes code for that, aarch64-linux-gnu-gcc, then zig, which does for all. */
+ty_status ty_cc_find_cross(ty_ctx *, ty_arch, ty_cc *out);
 
 /* Runs `--version`, once a process for the same command. TY_COMPILER when that fails. */
 ty_status ty_cc_identity(ty_ctx *, const ty_cc *, ty_cc_id *out);

@@ -13,10 +13,10 @@ typedef struct conv_kind {
 } conv_kind;
 extern const conv_kind ty_conv_kind_direct, ty_conv_kind_depthwise, ty_conv_kind_grouped, ty_conv_kind_winograd;
 
-/* Panels of n columns: up to nr wide and as even as whole units of 16 allow. */
+/* Panels of n columns: up to nr wide and as even as whole units of 16 allow, or of 8 or 4 where 16 does not divide nr. */
 typedef struct conv_panels { int64_t unit, units, count; } conv_panels;
 static inline conv_panels conv_panels_of(int64_t nr, int64_t n) {
-  int64_t unit = nr % 16 ? nr : 16, units = kernel_ceil(n, unit);
+  int64_t unit = nr % 16 == 0 ? 16 : nr % 8 == 0 ? 8 : 4, units = kernel_ceil(n, unit);
   return (conv_panels){unit, units, kernel_ceil(units, nr / unit)};
 }
 static inline int64_t conv_panel_at(const conv_panels *p, int64_t i) { return kernel_share(p->units, i, p->count) * p->unit; } /* its first column */

@@ -9,6 +9,17 @@ const ty_kernels *ty_kernels_get(ty_isa isa) {
   return best;
 }
 
+#define TY_TIERS_ALL
+int ty_kernels_panel(ty_isa isa) {
+  switch (isa) {
+#define TY_TIER(tier, id, mr, nr, lanes) case id: return nr;
+#include "kernel/kernels.def"
+#undef TY_TIER
+    default: return 0;
+  }
+}
+#undef TY_TIERS_ALL
+
 void ty_pack_b_f32(const ty_kernels *ks, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst) {
   ty_pack_b_f32_range(ks, nr, k, n, b, ldk, ldn, dst, 0, ty_packed_b_panels(nr, n));
 }

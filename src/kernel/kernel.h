@@ -93,6 +93,7 @@ typedef struct ty_kernels {
 
 /* The tier's kernels, or the next lower tier that is built. Never NULL. Does not probe the CPU: see ty_cpu_get. */
 const ty_kernels *ty_kernels_get(ty_isa);
+int ty_kernels_panel(ty_isa); /* nr of a tier of any architecture, built here or not */
 
 /* Packed B: panels of nr columns, each k-major [k][nr], the last padded with zeros; panel p starts at p*k*nr. dst is 64-byte
  * aligned. B[i, j] = b[i*ldk + j*ldn], so a torch Linear weight [N, K] has ldk 1, ldn K.

@@ -59,7 +59,7 @@ static ty_status load(ty_ctx *ctx, const ty_artefact *a, const char *weights, de
                    TY_SAVE_FORMAT);
   const ty_artefact_level *level = NULL;
   for (int i = 0; i < a->nlevels; i++)
-    if (a->levels[i].isa <= (int)ty_cpu_get()->isa) level = &a->levels[i];
+    if (a->levels[i].isa >= 0 && a->levels[i].isa < TY_NISA && ty_cpu_runs((ty_isa)a->levels[i].isa)) level = &a->levels[i];
   if (!level) return ty_fail(ctx, TY_UNSUPPORTED, "%s has no code for this CPU (%s)", a->name, ty_cpu_get()->isa_name);
   TY_TRY(map_weights(ctx, a, weights, d));
   ty_reader r = {a->program, a->program, a->program + a->program_bytes, false};

@@ -12,7 +12,7 @@ void test_math(const ty_kernels *ks) {
   enum { N = 4099 };
   float x[N], y[N];
   double worst = 0;
-  for (int round = 0; round < 200; round++) {
+  for (int round = 0; round < test_rounds(200); round++) {
     for (int i = 0; i < N; i++) x[i] = rndf() * (round % 2 ? 88.0f : 2.0f) - (round % 4 == 3 ? 16.0f : 0.0f);
     ks->exp(N, x, y);
     for (int i = 0; i < N; i++) {
@@ -110,7 +110,7 @@ static void one_attn(const ty_kernels *ks, int64_t sq, int64_t sk, int64_t d, in
 void test_attn(const ty_kernels *ks) {
   static const int64_t lengths[] = {1, 1, 2, 3, 7, 8, 9, 16, 17, 31, 33, 47, 48, 49, 65, 97, 130}, dims[] = {1, 3, 8, 16, 20, 32, 48, 64, 72, 80, 128};
   static const int threads[] = {1, 2, 3, 5, 64};
-  for (int round = 0; round < 700; round++) {
+  for (int round = 0; round < test_rounds(700); round++) {
     int64_t sq = RND_OF(lengths), d = RND_OF(dims);
     one_attn(ks, sq, rnd_below(2) ? sq : RND_OF(lengths), d, rnd_below(2) ? d : RND_OF(dims), (int)rnd_below(FORMS), RND_OF(threads));
   }

@@ -77,7 +77,7 @@ static void all_kinds(const ty_kernels *ks, const want *q) {
     if (!ty_conv_can((ty_conv_kind)kind, &q->s)) continue;
     const ty_kernels *packer = ks;
     if (rnd_below(4) == 0) {
-      packer = ty_kernels_get((ty_isa)rnd_below((int64_t)ty_cpu_get()->isa + 1));
+      packer = ty_kernels_get((ty_isa)rnd_below(TY_NISA));
       if (packer->nr % ks->nr) packer = ks;
     }
     one_conv(ks, packer, (ty_conv_kind)kind, q, rnd_below(2), 1 + (int)rnd_below(4));
@@ -113,7 +113,7 @@ static want random_want(int form) {
 }
 
 void test_conv(const ty_kernels *ks) {
-  for (int round = 0; round < 300; round++) {
+  for (int round = 0; round < test_rounds(300); round++) {
     want q = random_want(round % 5);
     all_kinds(ks, &q);
   }

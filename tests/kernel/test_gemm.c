@@ -32,7 +32,7 @@ void test_micro(const ty_kernels *ks) { /* every [nv][mr] of the tier, both ways
 }
 
 void test_pack(const ty_kernels *ks) {
-  for (int round = 0; round < 300; round++) {
+  for (int round = 0; round < test_rounds(300); round++) {
     int64_t k = RND_OF(sizes), n = RND_OF(sizes), pad = rnd_below(3);
     int form = round % 3; /* k contiguous, n contiguous, neither */
     int64_t ldk = form == 0 ? 1 : form == 1 ? n + pad : 2 * n + pad, ldn = form == 0 ? k + pad : form == 1 ? 1 : 2;
@@ -113,9 +113,10 @@ static void one_gemm(const ty_kernels *ks, int64_t m, int64_t n, int64_t k, int 
 
 void test_gemm(const ty_kernels *ks) {
   static const int threads[] = {1, 2, 3, 5, 64};
-  for (int round = 0; round < 700; round++)
+  for (int round = 0; round < test_rounds(700); round++)
     one_gemm(ks, RND_OF(sizes), RND_OF(sizes), RND_OF(sizes), (int)rnd_below(32), RND_OF(threads));
-  for (int how = 0; how < 32; how += 3) { /* more than one block of rows, of k, and more than one tile */
+  for (int i = 0; i < test_rounds(11); i++) { /* more than one block of rows, of k, and more than one tile */
+    int how = 3 * i;
     one_gemm(ks, 300, 410, 900, how, threads[how % 5]);
     one_gemm(ks, 3, 2000, 1500, how, threads[how % 5]);
     one_gemm(ks, 140, 50, 2048, how, threads[how % 5]);
@@ -126,7 +127,7 @@ void test_gemm(const ty_kernels *ks) {
 }
 
 void test_gemm64(void) {
-  for (int round = 0; round < 200; round++) {
+  for (int round = 0; round < test_rounds(200); round++) {
     int64_t m = RND_OF(sizes), n = RND_OF(sizes), k = RND_OF(sizes), nt = 1 + rnd_below(4);
     bool at = rnd_below(2), bt = rnd_below(2), ct = rnd_below(2);
     double *a = malloc((size_t)(2 * m * k) * 8), *b = malloc((size_t)(2 * n * k) * 8), *c = malloc((size_t)(2 * m * n) * 8);

@@ -9,6 +9,7 @@
 void check_at(bool ok, const char *file, int line, const char *fmt, ...) TY_PRINTF(4, 5);
 #define CHECK(ok, ...) check_at(ok, __FILE__, __LINE__, __VA_ARGS__)
 
+int test_rounds(int n); /* of n rounds with random values, those that were asked for */
 void test_micro(const ty_kernels *);
 void test_math(const ty_kernels *);
 void test_pack(const ty_kernels *);

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int passed, failed;
+static int passed, failed, part = 1;
+int test_rounds(int n) { return (n + part - 1) / part; }
 void check_at(bool ok, const char *file, int line, const char *fmt, ...) {
   if (ok) { passed++; return; }
   if (failed++ > 50) return;
@@ -14,13 +15,15 @@ void check_at(bool ok, const char *file, int line, const char *fmt, ...) {
   va_end(v);
 }
 
-int main(void) {
-  const ty_cpu *cpu = ty_cpu_get();
+/* Arguments: one in how many rounds to run (where the CPU is emulated), and the only tier to run. */
+int main(int argc, char **argv) {
+  if (argc > 1 && atoi(argv[1]) > 0) part = atoi(argv[1]);
   const ty_kernels *seen = NULL;
-  for (int isa = 0; isa <= (int)cpu->isa; isa++) {
+  for (int isa = 0; isa < TY_NISA; isa++) {
     const ty_kernels *ks = ty_kernels_get((ty_isa)isa);
-    if (ks == seen) continue;
+    if (!ty_cpu_runs((ty_isa)isa) || ks == seen) continue;
     seen = ks;
+    if (argc > 2 && strcmp(argv[2], ks->name)) continue;
     int p = passed, f = failed;
     test_micro(ks), test_math(ks), test_pack(ks), test_gemm(ks), test_attn(ks), test_conv(ks), test_rnn(ks);
     printf("%-9s MR %d NR %d: %d passed, %d failed\n", ks->name, ks->mr, ks->nr, passed - p, failed - f);

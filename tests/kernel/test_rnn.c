@@ -87,7 +87,7 @@ static void one(const ty_kernels *ks, ty_rnn r, int nt, bool bias, bool project)
 void test_rnn(const ty_kernels *ks) {
   static const int64_t hidden[] = {1, 3, 15, 16, 17, 33, 48}, batch[] = {1, 2, 3, 4, 5, 6, 7, 13};
   for (int kind = 0; kind <= TY_RNN_LSTM; kind++)
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < test_rounds(60); i++) {
       ty_rnn r = {.kind = (ty_rnn_kind)kind, .t = 1 + rnd_below(STEPS), .b = RND_OF(batch), .d = 1 + rnd_below(2), .h = RND_OF(hidden)};
       bool project = kind == TY_RNN_LSTM && r.h > 1 && rnd_below(3) == 0;
       r.p = project ? 1 + rnd_below(r.h - 1) : r.h;

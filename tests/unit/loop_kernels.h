@@ -229,7 +229,8 @@ static void test_kernels(void) {
     ty_emit_loop(kernels[i].l, kernels[i].name, &text);
   }
   static const ty_i64 cols[] = {0, 1, 7, 16, 33, 300, K_COLS};
-  for (int isa = -1; isa <= (int)ty_cpu_get()->isa; isa++) {
+  for (int isa = -1; isa < TY_NISA; isa++) {
+    if (isa >= 0 && !ty_cpu_runs((ty_isa)isa)) continue;
     void *so = isa < 0 ? NULL : build(text.p, (ty_isa)isa, NULL);
     if (isa >= 0 && !CHECK(so != NULL)) return;
     for (int i = 0; i < NKERNELS && so; i++) {

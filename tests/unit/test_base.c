@@ -199,8 +199,10 @@ static int isa_under(const char *env, char *text, size_t size) {
     else unsetenv("TUYERE_ISA");
     const ty_cpu *c = ty_cpu_get();
     bool ext = c->avx512_bf16 || c->avx512_vnni || c->amx_bf16;
-    if (strcmp(c->isa_name, (const char *[]){"portable", "avx2", "avx512"}[c->isa])) _exit(50);
-    if (c->isa < TY_ISA_AVX512 && ext) _exit(51);
+    if (strcmp(c->isa_name, ty_isa_name(c->isa)) || !ty_cpu_runs(c->isa) || !ty_cpu_runs(TY_ISA_PORTABLE)) _exit(50);
+    if (c->isa != TY_ISA_AVX512 && ext) _exit(51);
+    for (int i = 0; i < TY_NISA; i++)
+      if (ty_cpu_runs((ty_isa)i) && (i > (int)c->isa || (ty_isa_arch((ty_isa)i) != TY_ARCH_ANY && ty_isa_arch((ty_isa)i) != TY_ARCH_HERE))) _exit(53);
     if (c != ty_cpu_get()) _exit(52);
     _exit((int)c->isa);
   }
@@ -220,15 +222,22 @@ static void test_cpu(void) {
   CHECK(full >= 0 && full < TY_NISA);
   CHECK_STR(text, "");
   CHECK(isa_under("portable", text, sizeof text) == TY_ISA_PORTABLE);
-  CHECK(isa_under("avx2", text, sizeof text) == (full < TY_ISA_AVX2 ? full : TY_ISA_AVX2));
-  CHECK(isa_under("avx512", text, sizeof text) == full);
-  CHECK_STR(text, "");
+  int got[TY_NISA];
+  for (int i = 0; i < TY_NISA; i++) {
+    bool here = ty_isa_arch((ty_isa)i) == TY_ARCH_ANY || ty_isa_arch((ty_isa)i) == TY_ARCH_HERE;
+    got[i] = isa_under(ty_isa_name((ty_isa)i), text, sizeof text);
+    CHECK(here == !text[0] && (here ? got[i] <= i : got[i] == full));
+  }
   CHECK(isa_under("", text, sizeof text) == full);
   CHECK(isa_under("sse9", text, sizeof text) == full);
-  CHECK_STR(text, "tuyere: TUYERE_ISA=sse9 ignored (known: portable, avx2, avx512)\n");
+  const char *known = TY_ARCH_HERE == TY_ARCH_X86_64 ? "portable, avx2, avx512" : TY_ARCH_HERE == TY_ARCH_AARCH64 ? "portable, neon, sve128, sve256" : "portable";
+  char want[200];
+  snprintf(want, sizeof want, "tuyere: TUYERE_ISA=sse9 ignored (known: %s)\n", known);
+  CHECK_STR(text, want);
   ty_isa i;
   CHECK(ty_isa_parse("avx2", &i) && i == TY_ISA_AVX2 && !ty_isa_parse("AVX", &i));
-  const ty_cpu *c = ty_cpu_get();
+  const ty_cpu *c = ty_cpu_get(); /* this process's own, after all children: they inherit it */
+  for (int i = 0; i <= full; i++) CHECK(got[i] == i || !ty_cpu_runs((ty_isa)i));
   CHECK(c->l1d >= 8 << 10 && c->l2 >= c->l1d && c->l3 >= 0);
   printf("cpu: %s bf16=%d vnni=%d amx=%d l1d=%ld l2=%ld l3=%ld\n", c->isa_name, c->avx512_bf16, c->avx512_vnni, c->amx_bf16,
          c->l1d, c->l2, c->l3);

@@ -35,12 +35,12 @@ VF_FN void conv_body(const int mr, const int nv, int64_t runs, const ty_conv_run
 #define CONV_KERNELS_4(nv) CONV_KERNEL(1, nv) CONV_KERNEL(2, nv) CONV_KERNEL(3, nv) CONV_KERNEL(4, nv)
 #define CONV_LIST_4(nv) tier_conv_1_##nv, tier_conv_2_##nv, tier_conv_3_##nv, tier_conv_4_##nv
 CONV_KERNELS_4(1) CONV_KERNELS_4(2)
-#if defined(TY_TIER_avx512)
+#if TIER_SHAPE == 83
 #define CONV_KERNELS_8(nv) CONV_KERNEL(5, nv) CONV_KERNEL(6, nv) CONV_KERNEL(7, nv) CONV_KERNEL(8, nv)
 #define CONV_LIST_8(nv) CONV_LIST_4(nv), tier_conv_5_##nv, tier_conv_6_##nv, tier_conv_7_##nv, tier_conv_8_##nv
 CONV_KERNELS_4(3) CONV_KERNELS_8(1) CONV_KERNELS_8(2) CONV_KERNELS_8(3)
 #define TIER_CONV_TABLE {{CONV_LIST_8(1)}, {CONV_LIST_8(2)}, {CONV_LIST_8(3)}}
-#elif defined(TY_TIER_avx2)
+#elif TIER_SHAPE == 62
 #define CONV_KERNELS_6(nv) CONV_KERNEL(5, nv) CONV_KERNEL(6, nv)
 #define CONV_LIST_6(nv) CONV_LIST_4(nv), tier_conv_5_##nv, tier_conv_6_##nv
 CONV_KERNELS_6(1) CONV_KERNELS_6(2)

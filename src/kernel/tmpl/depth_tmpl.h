@@ -52,10 +52,10 @@ VF_FN void depth_strip(const int mr, const int k, const int stride, int64_t wind
     depth_strip(mr, k, stride, window, rows, run, lo, hi, j0, j1, x, step, w, y, ldy); \
   }
 #define DEPTH_KERNELS(mr) DEPTH_KERNEL(mr, 3, 1) DEPTH_KERNEL(mr, 3, 2) DEPTH_KERNEL(mr, 5, 1) DEPTH_KERNEL(mr, 5, 2) DEPTH_KERNEL(mr, 7, 1) DEPTH_KERNEL(mr, 7, 2)
-#if defined(TY_TIER_avx512)
+#if TIER_SHAPE == 83
 DEPTH_KERNELS(4) DEPTH_KERNELS(5) DEPTH_KERNELS(6) DEPTH_KERNELS(7) DEPTH_KERNELS(8)
 #define DEPTH_LIST(k, s) {NULL, NULL, NULL, DEPTH_NAME(4, k, s), DEPTH_NAME(5, k, s), DEPTH_NAME(6, k, s), DEPTH_NAME(7, k, s), DEPTH_NAME(8, k, s)}
-#elif defined(TY_TIER_avx2)
+#elif TIER_SHAPE == 62
 DEPTH_KERNELS(3) DEPTH_KERNELS(4) DEPTH_KERNELS(5) DEPTH_KERNELS(6)
 #define DEPTH_LIST(k, s) {NULL, NULL, DEPTH_NAME(3, k, s), DEPTH_NAME(4, k, s), DEPTH_NAME(5, k, s), DEPTH_NAME(6, k, s)}
 #else

@@ -14,10 +14,10 @@ enum { GEMV_AHEAD = 1024 }; /* floats of B to prefetch ahead by one-row kernels 
   }
 #define GEMM_STEP(i) \
   if (mr > i) { \
-    vf x = vf_set1(a##i[p]); \
-    c##i##0 = vf_fma(x, b0, c##i##0); \
-    if (nv > 1) c##i##1 = vf_fma(x, b1, c##i##1); \
-    if (nv > 2) c##i##2 = vf_fma(x, b2, c##i##2); \
+    vf_one x = vf_load1(a##i + p); \
+    c##i##0 = vf_fma1(x, b0, c##i##0); \
+    if (nv > 1) c##i##1 = vf_fma1(x, b1, c##i##1); \
+    if (nv > 2) c##i##2 = vf_fma1(x, b2, c##i##2); \
   }
 #define GEMM_STORE(i) \
   if (mr > i) { \
@@ -41,11 +41,11 @@ VF_FN void gemm_body(const int mr, const int nv, int64_t k, const float *restric
 /* One row: four rows of B at a time on accumulators of their own, or the chain of additions would set the pace. */
 #define GEMV_SETUP(i) vf c##i##0 = vf_zero(), c##i##1 = vf_zero(), c##i##2 = vf_zero();
 #define GEMV_STEP(i) { \
-    vf x = vf_set1(a[p + i]); \
+    vf_one x = vf_load1(a + p + i); \
     const float *r = b + i * ldb; \
-    c##i##0 = vf_fma(x, vf_load(r), c##i##0); \
-    if (nv > 1) c##i##1 = vf_fma(x, vf_load(r + VF_LANES), c##i##1); \
-    if (nv > 2) c##i##2 = vf_fma(x, vf_load(r + 2 * VF_LANES), c##i##2); \
+    c##i##0 = vf_fma1(x, vf_load(r), c##i##0); \
+    if (nv > 1) c##i##1 = vf_fma1(x, vf_load(r + VF_LANES), c##i##1); \
+    if (nv > 2) c##i##2 = vf_fma1(x, vf_load(r + 2 * VF_LANES), c##i##2); \
   }
 VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const float *restrict b, int64_t ldb,
                      float *restrict c, int accumulate) {
@@ -78,12 +78,12 @@ VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const flo
 
 GEMM_KERNEL(TIER_GEMM, TIER_MR, TIER_NV)
 GEMM_COLUMN_1(1) GEMM_COLUMN_1(2)
-#if defined(TY_TIER_avx512)
+#if TIER_SHAPE == 83
 #define GEMM_COLUMN_2(nv) GEMM_STATIC(4, nv) GEMM_STATIC(5, nv) GEMM_STATIC(6, nv) GEMM_STATIC(7, nv)
 GEMM_COLUMN_1(3) GEMM_COLUMN_2(1) GEMM_COLUMN_2(2) GEMM_COLUMN_2(3) GEMM_STATIC(8, 1) GEMM_STATIC(8, 2)
 #define GEMM_LIST_7(nv) GEMM_LIST_3(nv), tier_gemm_4_##nv, tier_gemm_5_##nv, tier_gemm_6_##nv, tier_gemm_7_##nv
 #define TIER_GEMM_TABLE {{GEMM_LIST_7(1), tier_gemm_8_1}, {GEMM_LIST_7(2), tier_gemm_8_2}, {GEMM_LIST_7(3), TIER_GEMM}}
-#elif defined(TY_TIER_avx2)
+#elif TIER_SHAPE == 62
 GEMM_STATIC(4, 1) GEMM_STATIC(5, 1) GEMM_STATIC(6, 1) GEMM_STATIC(4, 2) GEMM_STATIC(5, 2)
 #define TIER_GEMM_TABLE {{GEMM_LIST_3(1), tier_gemm_4_1, tier_gemm_5_1, tier_gemm_6_1}, \
                          {GEMM_LIST_3(2), tier_gemm_4_2, tier_gemm_5_2, TIER_GEMM}}

@@ -49,7 +49,7 @@ VF_FN void depth_row(const int mr, const ty_narrow *s, int64_t taps, const ty_co
 
 /* Groups: one vector of output channels. permuted: its inputs are lanes of one vector of x, n of them there; else each is one of x. */
 #define GROUP_POINT(i) if (mr > i && permuted && some >> i & 1) x##i = NARROW_LOAD(a##i + at);
-#define GROUP_TAP(i) if (mr > i) c##i##0 = vf_fma(w0, permuted ? vf_permute(x##i, from) : vf_set1(a##i[at + q]), c##i##0);
+#define GROUP_TAP(i) if (mr > i) c##i##0 = permuted ? vf_fma(w0, vf_permute(x##i, from), c##i##0) : vf_fma1(vf_load1(a##i + at + q), w0, c##i##0);
 #define GROUP_TAP_SOME(i) if (some >> i & 1) GROUP_TAP(i)
 VF_FN void group_body(const int mr, const int permuted, const int full, int n, int out, int64_t c, const int32_t *restrict permute, int64_t taps,
                       const ty_conv_run *restrict run, const float *x, int64_t lda, const float *restrict w, float *restrict y, int64_t ldy) {
@@ -99,10 +99,10 @@ VF_FN void group_row(const int mr, const int permuted, const ty_narrow *s, int64
                                   const float *w, float *y, int64_t ldy) { group_row(mr, 0, s, taps, run, j0, j1, x, lda, w, y, ldy); }
 #define NARROW_LIST_4(form) tier_##form##_1, tier_##form##_2, tier_##form##_3, tier_##form##_4
 NARROW_KERNEL(1) NARROW_KERNEL(2) NARROW_KERNEL(3) NARROW_KERNEL(4)
-#if defined(TY_TIER_avx512)
+#if TIER_SHAPE == 83
 NARROW_KERNEL(5) NARROW_KERNEL(6) NARROW_KERNEL(7) NARROW_KERNEL(8)
 #define NARROW_LIST(form) {NARROW_LIST_4(form), tier_##form##_5, tier_##form##_6, tier_##form##_7, tier_##form##_8}
-#elif defined(TY_TIER_avx2)
+#elif TIER_SHAPE == 62
 NARROW_KERNEL(5) NARROW_KERNEL(6)
 #define NARROW_LIST(form) {NARROW_LIST_4(form), tier_##form##_5, tier_##form##_6}
 #else

@@ -1,7 +1,6 @@
 /* rnn_tmpl.h: one block of hidden units of a recurrent layer at one time step: its products and its gates, for all rows. */
 
-enum { RNN_B = TY_RNN_BLOCK, RNN_HALVES = RNN_B / VF_LANES, RNN_ROWS = VF_LANES == 16 ? 6 : 3 };
-typedef int32_t rnn_int __attribute__((vector_size(sizeof(vf))));
+enum { RNN_B = TY_RNN_BLOCK, RNN_HALVES = RNN_B / VF_LANES, RNN_ROWS = TIER_SHAPE == 83 ? 6 : 3 };
 
 /* out[r][g][RNN_B] = sum over k of a[r][k] * w[k][g][RNN_B]; U sums side by side, so that few rows do not wait for themselves. */
 VF_FN void rnn_dot(int R, int G, int U, int64_t k, const float *a, int64_t lda, const float *w, float *out) {
@@ -18,14 +17,14 @@ VF_FN void rnn_dot(int R, int G, int U, int64_t k, const float *a, int64_t lda, 
         for (int g = 0; g < G; g++) {
           const vf v = vf_load(b + (u * G + g) * RNN_B);
 #pragma GCC unroll 6
-          for (int r = 0; r < R; r++) s[(u * R + r) * G + g] = vf_fma(vf_set1(a[r * lda + p + u]), v, s[(u * R + r) * G + g]);
+          for (int r = 0; r < R; r++) s[(u * R + r) * G + g] = vf_fma1(vf_load1(a + r * lda + p + u), v, s[(u * R + r) * G + g]);
         }
     }
     for (; U > 1 && p < k; p++, b += G * RNN_B)
 #pragma GCC unroll 4
       for (int g = 0; g < G; g++)
 #pragma GCC unroll 6
-        for (int r = 0; r < R; r++) s[r * G + g] = vf_fma(vf_set1(a[r * lda + p]), vf_load(b + g * RNN_B), s[r * G + g]);
+        for (int r = 0; r < R; r++) s[r * G + g] = vf_fma1(vf_load1(a + r * lda + p), vf_load(b + g * RNN_B), s[r * G + g]);
 #pragma GCC unroll 24
     for (int i = 0; i < R * G; i++) {
       vf t = s[i];
@@ -55,8 +54,7 @@ VF_FN vf rnn_tanh(vf x) {
   p = vf_fma(p, z, vf_set1(1.33314422036e-1f));
   p = vf_fma(p, z, vf_set1(-3.33332819422e-1f));
   vf small = vf_fma(vf_mul(x, z), p, x), e = vf_exp(vf_add(x, x)), large = vf_sub(vf_set1(1), vf_set1(2) / vf_add(e, vf_set1(1)));
-  rnn_int near = (rnn_int)(z < vf_set1(0.390625f));
-  return (vf)(((rnn_int)small & near) | ((rnn_int)large & ~near));
+  return vf_less(z, vf_set1(0.390625f), small, large);
 }
 
 /* The gates of `n` units from VF_LANES sums each: x and bias lie h apart, sums RNN_B apart. */

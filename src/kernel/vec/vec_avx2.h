@@ -9,6 +9,7 @@
 #include <string.h>
 
 typedef __m256 vf;
+typedef vf vf_one;
 enum { VF_LANES = 8 };
 #define VF_FN static inline __attribute__((always_inline, unused))
 
@@ -24,8 +25,11 @@ VF_FN vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
 VF_FN vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
 VF_FN vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
 VF_FN vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+VF_FN vf_one vf_load1(const float *p) { return _mm256_set1_ps(*p); }
+VF_FN vf vf_fma1(vf_one x, vf b, vf c) { return _mm256_fmadd_ps(x, b, c); }
 VF_FN vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 VF_FN vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+VF_FN vf vf_less(vf a, vf b, vf x, vf y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 VF_FN vf vf_round(vf x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 VF_FN vf vf_pow2_(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
 VF_FN vf vf_scale2(vf p, vf n) {

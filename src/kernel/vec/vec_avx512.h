@@ -9,6 +9,7 @@
 #include <string.h>
 
 typedef __m512 vf;
+typedef vf vf_one;
 enum { VF_LANES = 16 };
 #define VF_FN static inline __attribute__((always_inline, unused))
 
@@ -23,8 +24,11 @@ VF_FN vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 VF_FN vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 VF_FN vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
 VF_FN vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+VF_FN vf_one vf_load1(const float *p) { return _mm512_set1_ps(*p); }
+VF_FN vf vf_fma1(vf_one x, vf b, vf c) { return _mm512_fmadd_ps(x, b, c); }
 VF_FN vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 VF_FN vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+VF_FN vf vf_less(vf a, vf b, vf x, vf y) { return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), x); }
 VF_FN vf vf_round(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 VF_FN vf vf_scale2(vf p, vf n) { return _mm512_scalef_ps(p, n); }
 VF_FN vf vf_keep(vf x) { __asm__("" : "+v"(x)); return x; }

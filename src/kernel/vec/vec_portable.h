@@ -7,6 +7,7 @@
 
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vf_int __attribute__((vector_size(16)));
+typedef vf vf_one; /* a number for all lanes, as vf_fma1 likes it */
 enum { VF_LANES = 4 };
 #define VF_FN static inline __attribute__((always_inline, unused))
 
@@ -23,9 +24,12 @@ VF_FN vf vf_add(vf a, vf b) { return a + b; }
 VF_FN vf vf_sub(vf a, vf b) { return a - b; }
 VF_FN vf vf_mul(vf a, vf b) { return a * b; }
 VF_FN vf vf_fma(vf a, vf b, vf c) { return a * b + c; } /* rounds once or twice */
+VF_FN vf_one vf_load1(const float *p) { return vf_set1(*p); }
+VF_FN vf vf_fma1(vf_one x, vf b, vf c) { return vf_fma(x, b, c); }
 /* b where either is NaN: vf_max(x, best) passes over NaN, vf_max(limit, x) keeps it. */
 VF_FN vf vf_max(vf a, vf b) { vf_int m = a > b; return (vf)(((vf_int)a & m) | ((vf_int)b & ~m)); }
 VF_FN vf vf_min(vf a, vf b) { vf_int m = a < b; return (vf)(((vf_int)a & m) | ((vf_int)b & ~m)); }
+VF_FN vf vf_less(vf a, vf b, vf x, vf y) { vf_int m = a < b; return (vf)(((vf_int)x & m) | ((vf_int)y & ~m)); } /* x where a < b */
 VF_FN vf vf_round(vf x) { vf big = vf_set1(12582912.0f); return (x + big) - big; } /* to nearest even, |x| < 2^22 */
 /* p * 2^n for whole n in [-252, 254]: overflows to infinity, underflows by denormals to 0. NaN in either gives NaN. */
 VF_FN vf vf_scale2(vf p, vf n) {

@@ -1,0 +1,69 @@
+/* vec_neon.h: the vector vocabulary of the kernels on AArch64's Advanced SIMD. Same names as vec_portable.h, which specifies them. */
+#ifndef TY_VEC_NEON_H
+#define TY_VEC_NEON_H
+#if !defined(__aarch64__) || !defined(__ARM_FEATURE_DOTPROD) || !defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC) || defined(__ARM_FEATURE_SVE)
+#error "vec_neon.h needs -march=armv8.2-a+fp16+dotprod and no SVE"
+#endif
+#include <arm_neon.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef float32x4_t vf;
+typedef float vf_one;
+enum { VF_LANES = 4 };
+#define VF_FN static inline __attribute__((always_inline, unused))
+
+VF_FN vf vf_zero(void) { return vdupq_n_f32(0); }
+VF_FN vf vf_set1(float x) { return vdupq_n_f32(x); }
+VF_FN vf vf_load(const float *p) { return vld1q_f32(p); }
+VF_FN void vf_store(float *p, vf x) { vst1q_f32(p, x); }
+VF_FN vf vf_loadn(const float *p, int n) {
+  if (n == 4) return vld1q_f32(p);
+  vf x = vsetq_lane_f32(p[0], vdupq_n_f32(0), 0);
+  if (n > 1) x = vld1q_lane_f32(p + 1, x, 1);
+  if (n > 2) x = vld1q_lane_f32(p + 2, x, 2);
+  return x;
+}
+VF_FN void vf_storen(float *p, vf x, int n) {
+  if (n == 4) { vst1q_f32(p, x); return; }
+  vst1q_lane_f32(p, x, 0);
+  if (n > 1) vst1q_lane_f32(p + 1, x, 1);
+  if (n > 2) vst1q_lane_f32(p + 2, x, 2);
+}
+VF_FN vf vf_firstn(vf x, int n, float rest) {
+  const int32_t at[4] = {0, 1, 2, 3};
+  return vbslq_f32(vcltq_s32(vld1q_s32(at), vdupq_n_s32(n)), x, vdupq_n_f32(rest));
+}
+VF_FN vf vf_add(vf a, vf b) { return vaddq_f32(a, b); }
+VF_FN vf vf_sub(vf a, vf b) { return vsubq_f32(a, b); }
+VF_FN vf vf_mul(vf a, vf b) { return vmulq_f32(a, b); }
+VF_FN vf vf_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
+/* By element, from a scalar register: a load that fills all lanes (ld1r) would take one of the multipliers' slots. Written out,
+ * because compilers make such a load of it when x is used more than once. */
+VF_FN vf_one vf_load1(const float *p) { return *p; }
+VF_FN vf vf_fma1(vf_one x, vf b, vf c) { __asm__("fmla %0.4s, %1.4s, %2.s[0]" : "+w"(c) : "w"(b), "w"(x)); return c; }
+VF_FN vf vf_max(vf a, vf b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+VF_FN vf vf_min(vf a, vf b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+VF_FN vf vf_less(vf a, vf b, vf x, vf y) { return vbslq_f32(vcltq_f32(a, b), x, y); }
+VF_FN vf vf_round(vf x) { return vrndnq_f32(x); }
+VF_FN vf vf_scale2(vf p, vf n) {
+  int32x4_t i = vcvtnq_s32_f32(n), h = vshrq_n_s32(i, 1);
+  i = vsubq_s32(i, h);
+  vf a = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(h, vdupq_n_s32(127)), 23));
+  return vmulq_f32(vmulq_f32(p, a), vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(i, vdupq_n_s32(127)), 23)));
+}
+VF_FN vf vf_keep(vf x) { __asm__("" : "+w"(x)); return x; }
+VF_FN vf vf_permute(vf x, const int32_t *from) {
+  uint8x16_t at = vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), vreinterpretq_u32_s32(vld1q_s32(from)), 0x04040404));
+  return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), at));
+}
+VF_FN float vf_sum(vf x) { return vaddvq_f32(x); }
+VF_FN float vf_top(vf x) { return vmaxvq_f32(x); }
+
+#define VF_TRANSPOSE4(r, o0, o1, o2, o3) do { \
+    vf v0_ = vf_load(r(0)), v1_ = vf_load(r(1)), v2_ = vf_load(r(2)), v3_ = vf_load(r(3)); \
+    vf t0_ = vtrn1q_f32(v0_, v1_), t1_ = vtrn2q_f32(v0_, v1_), t2_ = vtrn1q_f32(v2_, v3_), t3_ = vtrn2q_f32(v2_, v3_); \
+    o0 = VF_PAIR_(vtrn1q_f64, t0_, t2_); o1 = VF_PAIR_(vtrn1q_f64, t1_, t3_); \
+    o2 = VF_PAIR_(vtrn2q_f64, t0_, t2_); o3 = VF_PAIR_(vtrn2q_f64, t1_, t3_); } while (0)
+#define VF_PAIR_(f, a, b) vreinterpretq_f32_f64(f(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)))
+#endif
