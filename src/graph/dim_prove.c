@@ -51,8 +51,9 @@ static ty_dim atom_bound(ty_graph *g, ty_dim atom, bool max, int nest) {
     ty_dim a = extreme(g, e.a, max, nest), b = extreme(g, e.b, max, nest);
     return a < 0 || b < 0 ? TY_DIM_BAD : e.op == TY_DIM_MIN ? ty_dim_min(g, a, b) : ty_dim_max(g, a, b);
   }
-  if ((dim_rec(g, e.b)->flags & DIM_HAS_LOOPVAR) || expr(g, e.b)->lo < 1) return TY_DIM_BAD;
-  if (e.op == TY_DIM_MOD) return max ? ty_dim_sub(g, e.b, TY_DIM_ONE) : ty_dim_const(g, 0);
+  if ((dim_rec(g, e.b)->flags & DIM_HAS_LOOPVAR) || expr(g, e.b)->lo < (e.op == TY_DIM_DIV)) return TY_DIM_BAD;
+  ty_dim zero = ty_dim_const(g, 0);
+  if (e.op == TY_DIM_MOD) return max ? ty_dim_max(g, ty_dim_sub(g, e.b, TY_DIM_ONE), zero) : zero; /* modulo 0 is 0 */
   ty_dim x = extreme(g, e.a, max, nest);
   return x < 0 ? x : ty_dim_div(g, x, e.b);
 }
@@ -157,6 +158,12 @@ static bool ge0(ty_graph *g, ty_dim d, int nest) {
 /* Overflow met on the way to a proof says nothing about the question: the error text stays as it was only by luck, and
  * callers look at handles alone. */
 bool dim_ge0(ty_graph *g, ty_dim d) { return ge0(g, d, MAX_NEST); }
+
+bool ty_dim_bounds(ty_graph *g, ty_dim d, ty_dim *lo, ty_dim *hi) {
+  *lo = extreme(g, d, false, MAX_NEST);
+  *hi = extreme(g, d, true, MAX_NEST);
+  return *lo >= 0 && *hi >= 0;
+}
 
 bool ty_dim_known_eq(ty_graph *g, ty_dim a, ty_dim b) {
   if (a < 0 || b < 0) return false;

@@ -18,6 +18,7 @@ void ty_graph_destroy(ty_graph *g) {
   TY_VEC_FREE(&g->values);
   TY_VEC_FREE(&g->inputs);
   TY_VEC_FREE(&g->outputs);
+  TY_VEC_FREE(&g->needs);
   ty_arena_free(&g->arena);
   ty_free(g);
 }
@@ -70,6 +71,11 @@ ty_value *ty_graph_input(ty_graph *g, ty_role role, ty_dtype dt, int rank, const
   ty_value *v = value_new(g, dt, rank, shape);
   if (!v) return NULL;
   v->role = role;
+  for (int i = 0; i < rank; i++)
+    if (role == TY_ROLE_PARAM && !(ty_dim_is_const(g, shape[i], NULL) && (!strides || ty_dim_is_const(g, strides[i], NULL)))) {
+      ty_fail(g->ctx, TY_INVALID, "a parameter has numbers as sizes and strides");
+      goto fail;
+    }
   if (strides && !(v->strides = copy(g, strides, (size_t)rank, sizeof *strides))) goto fail;
   for (int i = 0; strides && i < rank; i++)
     if (strides[i] < 0) goto fail;

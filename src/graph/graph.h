@@ -56,6 +56,8 @@ int64_t ty_dim_eval(const ty_graph *, ty_dim, const int64_t *syms);
 int64_t ty_dim_hint(const ty_graph *, ty_dim); /* value at the hints: for cost decisions only */
 void ty_dim_print(const ty_graph *, ty_dim, ty_str *out);
 ty_dim ty_dim_product(ty_graph *, int n, const ty_dim *);
+/* Bounds of d, free of loop variables: lo <= d <= hi wherever they run. False when none are found. */
+bool ty_dim_bounds(ty_graph *, ty_dim d, ty_dim *lo, ty_dim *hi);
 
 /* ---- Values, arguments and nodes -------------------------------------------------------------------------------- */
 typedef struct ty_node ty_node;
@@ -100,6 +102,11 @@ struct ty_node {
   int scratch;
 };
 
+/* What an operator needs of the sizes and could not prove when it was built: a rel b. It goes to the program, which checks it when
+ * sizes are bound, so that no kernel relies on what was only hoped for. */
+typedef enum ty_need_rel { TY_NEED_EQ, TY_NEED_NE, TY_NEED_LE } ty_need_rel;
+typedef struct ty_need { ty_need_rel rel; ty_dim a, b; int op; const char *loc; } ty_need; /* op, loc: of the node as it came */
+
 struct ty_graph {
   ty_ctx *ctx;
   ty_arena arena;
@@ -107,6 +114,7 @@ struct ty_graph {
   TY_VEC(ty_value *) values;  /* by id; entries of removed nodes stay */
   TY_VEC(ty_value *) inputs;  /* INPUT and PARAM values in calling order */
   TY_VEC(ty_value *) outputs; /* in order; may repeat, may be inputs */
+  TY_VEC(ty_need) needs;      /* each once */
   int nnodes;                 /* nodes that are in the graph now */
   int next_node;              /* id of the next node made */
   ty_node *at;                /* insertion point, see ty_graph_at; NULL: the end */
@@ -116,6 +124,7 @@ struct ty_graph {
 
 ty_graph *ty_graph_create(ty_ctx *); /* NULL when out of memory */
 void ty_graph_destroy(ty_graph *);
+/* NULL: out of memory, or (the context has the text) no shape for that; a parameter has numbers as sizes and strides. */
 ty_value *ty_graph_input(ty_graph *, ty_role, ty_dtype, int rank, const ty_dim *shape, const ty_dim *strides_or_null, const char *name);
 /* A literal tensor: static shape; copies `bytes` of contiguous data. */
 ty_value *ty_graph_literal(ty_graph *, ty_dtype, int rank, const int64_t *shape, const void *data, size_t bytes);
@@ -125,6 +134,9 @@ ty_status ty_graph_output(ty_graph *, ty_value *);
  * dtype and shape through ty_node_out. Importers do not call this: they call ty_build (ops/ops.h), which infers. */
 ty_node *ty_graph_node(ty_graph *, int op, int nargs, const ty_arg *args);
 ty_value *ty_node_out(ty_graph *, ty_node *, ty_dtype, int rank, const ty_dim *shape);
+/* Says that n, being inferred, is right only where a rel b. Proven: nothing is kept. TY_INVALID when it can not be. */
+ty_status ty_graph_need(ty_graph *, const ty_node *n, ty_need_rel, ty_dim a, ty_dim b);
+void ty_need_print(const ty_graph *, const ty_need *, ty_str *out); /* "4 <= s0" */
 void ty_graph_at(ty_graph *, ty_node *before); /* following nodes go before this one; NULL: at the end */
 void ty_graph_remove(ty_graph *, ty_node *);   /* its outputs must have no users */
 /* All uses of `from` (in nodes and outputs) become `to`. */

@@ -196,7 +196,7 @@ static ty_status bind(ty_graph *g, int op, int nargs, const ty_arg *args, const 
 
 /* Appends the node and infers; on any refusal the graph is as it was. */
 static ty_status place(ty_graph *g, int op, const ty_schema *s, const ty_arg *bound, const char *loc, ty_node **out) {
-  int nvalues = g->values.n, next = g->next_node;
+  int nvalues = g->values.n, nneeds = g->needs.n, next = g->next_node;
   ty_node *n = ty_graph_node(g, op, s->nargs, bound);
   if (!n) return TY_NOMEM;
   ty_status st = TY_OK;
@@ -209,6 +209,7 @@ static ty_status place(ty_graph *g, int op, const ty_schema *s, const ty_arg *bo
   if (g->arena.failed) st = TY_NOMEM;
   ty_graph_remove(g, n);
   g->values.n = nvalues;
+  g->needs.n = nneeds;
   g->next_node = next;
   return ty_note(g->ctx, st, "in %s%s%s", ty_op_get(op)->name, loc ? ", " : "", loc ? loc : "");
 }

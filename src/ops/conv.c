@@ -27,7 +27,7 @@ static ty_status ints_at(ty_graph *g, const ty_node *n, int i, int count, int64_
 static ty_dim more(ty_graph *g, ty_dim d, int64_t by) { return ty_dim_add(g, d, ty_dim_const(g, by)); }
 
 /* Sizes of the result; with padding="same", the padding. */
-static ty_status out_sizes(ty_graph *g, conv *c, bool same, const int64_t *out_pad) {
+static ty_status out_sizes(ty_graph *g, const ty_node *n, conv *c, bool same, const int64_t *out_pad) {
   for (int i = 0; i < c->n; i++) {
     ty_dim in = c->x->shape[c->batched + 1 + i];
     int64_t k = c->kernel[i], s = c->stride[i], total, window;
@@ -39,6 +39,7 @@ static ty_status out_sizes(ty_graph *g, conv *c, bool same, const int64_t *out_p
       if (c->pad[i] >= window) return ty_fail(g->ctx, TY_UNSUPPORTED, "transposed convolution with more padding than kernel");
       c->out[i] = more(g, ty_dim_mul(g, more(g, in, -1), ty_dim_const(g, s)), window + out_pad[i] - total);
       if (ty_dim_get(g, c->out[i])->hi < 1) return ty_fail(g->ctx, TY_INVALID, "calculated output size is too small");
+      TY_TRY(ty_graph_need(g, n, TY_NEED_LE, ty_dim_const(g, 1), c->out[i]));
       continue;
     }
     if (same) {
@@ -47,6 +48,7 @@ static ty_status out_sizes(ty_graph *g, conv *c, bool same, const int64_t *out_p
     }
     ty_dim room = more(g, in, total - window);
     if (ty_dim_get(g, room)->hi < 0) return ty_fail(g->ctx, TY_INVALID, "kernel size can't be greater than the input size");
+    TY_TRY(ty_graph_need(g, n, TY_NEED_LE, ty_dim_const(g, 0), room));
     c->out[i] = window == s && !total ? ty_dim_div(g, in, ty_dim_const(g, s)) : more(g, ty_dim_div(g, room, ty_dim_const(g, s)), 1);
   }
   return TY_OK;
@@ -76,7 +78,7 @@ static ty_status conv_of(ty_graph *g, const ty_node *n, conv *c) {
   int64_t takes = c->transposed ? out_ch : in_ch * c->groups, gives = c->transposed ? in_ch * c->groups : out_ch;
   TY_TRY(ty_o_same(g, c->x->shape[c->batched], ty_dim_const(g, takes), "channels of a convolution"));
   if (c->b && (c->b->rank != 1 || !ty_dim_is(g, c->b->shape[0], gives))) return ty_fail(g->ctx, TY_INVALID, "convolution: bias");
-  TY_TRY(out_sizes(g, c, mode && mode[0] == 's', out_pad));
+  TY_TRY(out_sizes(g, n, c, mode && mode[0] == 's', out_pad));
   for (int i = 0; i < c->n && c->transposed; i++) phases *= c->stride[i];
   if (phases > PHASES_MAX) return ty_fail(g->ctx, TY_UNSUPPORTED, "transposed convolution with a stride this large");
   if (c->x->dtype == TY_f64) return ty_fail(g->ctx, TY_UNSUPPORTED, "convolution of dtype float64");

@@ -10,8 +10,10 @@ static ty_status out(ty_graph *g, ty_node *n, ty_dtype dt, int rank, const ty_di
   for (int i = 0; i < rank; i++)
     if (shape[i] < 0) return bad_size(g);
   if (rank > TY_MAX_RANK) return ty_fail(g->ctx, TY_UNSUPPORTED, "rank %d is above %d", rank, TY_MAX_RANK);
-  for (int i = 0; i < rank; i++)
+  for (int i = 0; i < rank; i++) {
     if (ty_dim_get(g, shape[i])->hi < 0) return ty_fail(g->ctx, TY_INVALID, "size %d of the result is negative", i);
+    TY_TRY(ty_graph_need(g, n, TY_NEED_LE, ty_dim_const(g, 0), shape[i]));
+  }
   return ty_node_out(g, n, dt, rank, shape) ? TY_OK : g->arena.failed ? TY_NOMEM : TY_INVALID;
 }
 
@@ -31,6 +33,12 @@ static ty_status same(ty_graph *g, ty_dim a, ty_dim b, const char *what) {
                           : ty_fail(g->ctx, sure ? TY_INVALID : TY_UNSUPPORTED, "%s %s", s.p, sure ? "differ" : "are not known to be equal");
   ty_str_free(&s);
   return st;
+}
+
+/* The same where sizes that differ have no meaning and none of the kernels' own sizes follow from either. */
+static ty_status need_same(ty_graph *g, const ty_node *n, ty_dim a, ty_dim b, const char *what) {
+  if (a < 0 || b < 0 || both_const(g, a, b)) return same(g, a, b, what);
+  return ty_graph_need(g, n, TY_NEED_EQ, a, b);
 }
 
 static ty_status axis(ty_graph *g, ty_dim d, int rank, int *axis) {
@@ -87,6 +95,17 @@ ty_status ty_core_cast_infer(ty_graph *g, ty_node *n) {
   return out(g, n, n->args[1].dtype, x->rank, x->shape);
 }
 
+/* As memory of that dtype holds it. */
+static int64_t wrapped(ty_dtype dt, int64_t i) {
+  switch (dt) {
+  case TY_u8: return (uint8_t)i;
+  case TY_i8: return (int8_t)i;
+  case TY_i16: return (int16_t)i;
+  case TY_i32: return (int32_t)i;
+  default: return i;
+  }
+}
+
 /* The value's kind follows the dtype from here on: FLOAT, INT or BOOL. */
 ty_status ty_core_full_infer(ty_graph *g, ty_node *n) {
   ty_arg *v = &n->args[2];
@@ -101,7 +120,10 @@ ty_status ty_core_full_infer(ty_graph *g, ty_node *n) {
   } else if (v->kind != TY_ARG_INT) {
     if (v->kind == TY_ARG_FLOAT && !(v->f > -9.3e18 && v->f < 9.2e18 && v->f >= -9223372036854775808.0))
       return ty_fail(g->ctx, TY_INVALID, "value %g does not fit an integer", v->f);
-    *v = ty_arg_int(ty_dim_const(g, v->kind == TY_ARG_BOOL ? v->b : (int64_t)v->f));
+    *v = ty_arg_int(ty_dim_const(g, wrapped(dt, v->kind == TY_ARG_BOOL ? v->b : (int64_t)v->f)));
+    if (v->i < 0) return TY_NOMEM;
+  } else if (wrapped(dt, i) != i) {
+    *v = ty_arg_int(ty_dim_const(g, wrapped(dt, i)));
     if (v->i < 0) return TY_NOMEM;
   }
   return out(g, n, dt, n->args[0].n, n->args[0].ints);
@@ -117,7 +139,7 @@ ty_status ty_core_dimval_infer(ty_graph *g, ty_node *n) { return out(g, n, TY_i6
 
 ty_status ty_core_reshape_infer(ty_graph *g, ty_node *n) {
   ty_value *x = n->args[0].value;
-  TY_TRY(same(g, ty_dim_product(g, x->rank, x->shape), ty_dim_product(g, n->args[1].n, n->args[1].ints), "reshape"));
+  TY_TRY(need_same(g, n, ty_dim_product(g, x->rank, x->shape), ty_dim_product(g, n->args[1].n, n->args[1].ints), "reshape"));
   return out(g, n, x->dtype, n->args[1].n, n->args[1].ints);
 }
 
@@ -153,27 +175,44 @@ ty_status ty_core_slice_infer(ty_graph *g, ty_node *n) {
   TY_TRY(axis(g, n->args[1].i, x->rank, &d));
   if (!ty_dim_is_const(g, n->args[3].i, &step) || step == 0) return ty_fail(g->ctx, TY_INVALID, "step must be a number other than 0");
   if (ty_dim_get(g, n->args[2].i)->hi < 0) return ty_fail(g->ctx, TY_INVALID, "start is negative");
-  /* symbolic bounds are the lowering's promise; numbers are checked */
-  if (ty_dim_is_const(g, n->args[2].i, &start) && ty_dim_is_const(g, n->args[4].i, &len) && ty_dim_is_const(g, x->shape[d], &size) && len > 0 &&
-      (!ty_mul_i64(len - 1, step, &last) || !ty_add_i64(last, start, &last) || start >= size || last < 0 || last >= size))
-    return ty_fail(g->ctx, TY_INVALID, "slice start %lld step %lld length %lld leaves a dim of %lld", (long long)start, (long long)step,
-                   (long long)len, (long long)size);
+  if (ty_dim_is_const(g, n->args[2].i, &start) && ty_dim_is_const(g, n->args[4].i, &len) && ty_dim_is_const(g, x->shape[d], &size)) {
+    if (len > 0 && (!ty_mul_i64(len - 1, step, &last) || !ty_add_i64(last, start, &last) || start >= size || last < 0 || last >= size))
+      return ty_fail(g->ctx, TY_INVALID, "slice start %lld step %lld length %lld leaves a dim of %lld", (long long)start, (long long)step,
+                     (long long)len, (long long)size);
+  } else {
+    /* The first and the last element lie inside, where there are some: an empty slice forwards keeps to that as well, a flip of nothing does not. */
+    ty_dim one = ty_dim_const(g, 1), zero = ty_dim_const(g, 0), first = n->args[2].i, some = step > 0 ? one : ty_dim_min(g, one, n->args[4].i);
+    ty_dim end = ty_dim_add(g, first, ty_dim_mul(g, ty_dim_sub(g, n->args[4].i, one), ty_dim_const(g, step)));
+    TY_TRY(ty_graph_need(g, n, TY_NEED_LE, zero, ty_dim_mul(g, some, step > 0 ? first : end)));
+    TY_TRY(ty_graph_need(g, n, TY_NEED_LE, ty_dim_mul(g, some, ty_dim_add(g, step > 0 ? end : first, one)), ty_dim_mul(g, some, x->shape[d])));
+  }
   memcpy(shape, x->shape, (size_t)x->rank * sizeof *shape);
   shape[d] = n->args[4].i;
   return out(g, n, x->dtype, x->rank, shape);
 }
 
-/* Where all sizes are numbers the map must be seen to stay inside; elsewhere that is the lowering's promise. */
+/* An index into a dim stays inside wherever the result has elements. */
+static ty_status stays_inside(ty_graph *g, const ty_node *n, ty_dim e, ty_dim size, int i) {
+  ty_dim zero = ty_dim_const(g, 0), one = ty_dim_const(g, 1), lo, hi;
+  if (ty_dim_known_lt(g, ty_dim_const(g, -1), e) && ty_dim_known_lt(g, e, size)) return TY_OK;
+  bool fixed = ty_dim_is_const(g, size, NULL);
+  for (int d = 0; d < n->args[1].n; d++) fixed &= ty_dim_is_const(g, n->args[1].ints[d], NULL);
+  if (fixed) return ty_fail(g->ctx, TY_INVALID, "the map may leave dim %d", i);
+  if (!ty_dim_bounds(g, e, &lo, &hi)) return ty_fail(g->ctx, TY_UNSUPPORTED, "the map is not seen to stay in dim %d", i);
+  ty_dim some = ty_dim_min(g, one, ty_dim_product(g, n->args[1].n, n->args[1].ints));
+  TY_TRY(ty_graph_need(g, n, TY_NEED_LE, zero, ty_dim_mul(g, some, lo)));
+  return ty_graph_need(g, n, TY_NEED_LE, ty_dim_mul(g, some, ty_dim_add(g, hi, one)), ty_dim_mul(g, some, size));
+}
+
 ty_status ty_core_remap_infer(ty_graph *g, ty_node *n) {
   ty_value *x = n->args[0].value;
   const ty_arg *shape = &n->args[1], *map = &n->args[2];
   ty_dim var[TY_MAX_RANK];
-  bool empty = false, fixed = true;
+  bool empty = false;
   if (map->n != x->rank) return ty_fail(g->ctx, TY_INVALID, "a map of %d entries for rank %d", map->n, x->rank);
   if (shape->n > TY_MAX_RANK) return ty_fail(g->ctx, TY_UNSUPPORTED, "rank %d is above %d", shape->n, TY_MAX_RANK);
   for (int d = 0; d < shape->n; d++) {
     empty |= ty_dim_is(g, shape->ints[d], 0);
-    fixed &= ty_dim_is_const(g, shape->ints[d], NULL);
     var[d] = ty_dim_loopvar(g, "i", shape->ints[d]);
   }
   for (int i = 0; i < x->rank && !empty; i++) {
@@ -182,9 +221,7 @@ ty_status ty_core_remap_infer(ty_graph *g, ty_node *n) {
     for (int d = shape->n; d < TY_MAX_RANK; d++)
       if (ty_dim_depends(g, e, ty_dim_index(g, d))) return ty_fail(g->ctx, TY_INVALID, "the map has index _%d of a result of rank %d", d, shape->n);
     if (e < 0) return bad_size(g);
-    if (fixed && ty_dim_is_const(g, x->shape[i], NULL) &&
-        (!ty_dim_known_lt(g, ty_dim_const(g, -1), e) || !ty_dim_known_lt(g, e, x->shape[i])))
-      return ty_fail(g->ctx, TY_INVALID, "the map may leave dim %d", i);
+    TY_TRY(stays_inside(g, n, e, x->shape[i], i));
   }
   return out(g, n, x->dtype, shape->n, shape->ints);
 }
@@ -237,7 +274,7 @@ ty_status ty_core_cat_infer(ty_graph *g, ty_node *n) {
     TY_TRY(dtype_is(g, y, x->dtype));
     if (y->rank != x->rank) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d", x->rank, y->rank);
     for (int j = 0; j < x->rank; j++)
-      if (j != d) TY_TRY(same(g, x->shape[j], y->shape[j], "cat"));
+      if (j != d) TY_TRY(need_same(g, n, x->shape[j], y->shape[j], "cat"));
     shape[d] = ty_dim_add(g, shape[d], y->shape[d]);
   }
   return out(g, n, x->dtype, x->rank, shape);
@@ -307,7 +344,9 @@ ty_status ty_core_matmul_infer(ty_graph *g, ty_node *n) {
   ty_dim shape[TY_MAX_RANK];
   TY_TRY(blas_dtype(g, a, b));
   if (a->rank < 2 || b->rank < 2) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d of a matrix product", a->rank, b->rank);
-  TY_TRY(same(g, a->shape[a->rank - 1], b->shape[b->rank - 2], "inner dims"));
+  ty_dim inner = a->shape[a->rank - 1], of_b = b->shape[b->rank - 2];
+  bool number = ty_dim_is_const(g, inner, NULL) || ty_dim_is_const(g, of_b, NULL); /* it may be packed by that number */
+  TY_TRY(number ? same(g, inner, of_b, "inner dims") : need_same(g, n, inner, of_b, "inner dims"));
   TY_TRY(ty_broadcast(g, a->rank - 2, a->shape, b->rank - 2, b->shape, &r, shape));
   shape[r] = a->shape[a->rank - 2];
   shape[r + 1] = b->shape[b->rank - 1];
@@ -468,7 +507,7 @@ ty_status ty_core_attention_infer(ty_graph *g, ty_node *n) {
   TY_TRY(same(g, q->shape[0], k->shape[0], "batch"));
   TY_TRY(same(g, q->shape[0], v->shape[0], "batch"));
   TY_TRY(same(g, k->shape[1], v->shape[1], "heads of k and v"));
-  TY_TRY(same(g, ty_dim_mod(g, q->shape[1], k->shape[1]), ty_dim_const(g, 0), "heads per key head"));
+  if (!ty_dim_known_eq(g, q->shape[1], k->shape[1])) TY_TRY(same(g, ty_dim_mod(g, q->shape[1], k->shape[1]), ty_dim_const(g, 0), "heads per key head"));
   TY_TRY(same(g, q->shape[3], k->shape[3], "head size"));
   TY_TRY(same(g, k->shape[2], v->shape[2], "keys"));
   ty_dim scores[4] = {q->shape[0], q->shape[1], q->shape[2], k->shape[2]};

@@ -29,8 +29,10 @@ ty_dim ty_o_numel(ty_graph *, const ty_value *);
 ty_dim ty_o_ceil_div(ty_graph *, ty_dim a, int64_t b);
 /* TY_OK when equal; TY_INVALID when they differ, TY_UNSUPPORTED when it cannot be told. */
 ty_status ty_o_same(ty_graph *, ty_dim a, ty_dim b, const char *what);
+/* The same where PyTorch has no other meaning for sizes that differ: what can not be told is kept as a need of the node. */
+ty_status ty_o_need_same(ty_graph *, const ty_node *, ty_dim a, ty_dim b, const char *what);
 /* The shape of a view with at most one -1. */
-ty_status ty_o_view_shape(ty_graph *, const ty_value *x, int n, const ty_dim *want, ty_dim *out);
+ty_status ty_o_view_shape(ty_graph *, const ty_node *, const ty_value *x, int n, const ty_dim *want, ty_dim *out);
 /* start, end, step of a slice at arguments at, at + 1, at + 2 over `size`. */
 ty_status ty_o_slice_range(ty_graph *, const ty_node *, int at, ty_dim size, ty_dim *start, int64_t *step, ty_dim *len);
 

@@ -232,6 +232,7 @@ static ty_status unfold_of(ty_graph *g, const ty_node *n, int *d, int64_t *size,
   TY_TRY(ty_o_int(g, n, 3, step));
   if (!x->rank) return ty_fail(g->ctx, TY_UNSUPPORTED, "unfold of rank 0");
   if (*step <= 0 || *size < 0 || ty_dim_known_lt(g, x->shape[*d], ty_dim_const(g, *size))) return ty_fail(g->ctx, TY_INVALID, "unfold: size or step is out of range");
+  TY_TRY(ty_graph_need(g, n, TY_NEED_LE, ty_dim_const(g, *size), x->shape[*d]));
   ty_dim room = ty_dim_sub(g, x->shape[*d], ty_dim_const(g, *size));
   if (*step != 1) room = ty_dim_div(g, room, ty_dim_const(g, *step));
   *count = ty_dim_add(g, room, ty_dim_const(g, 1));

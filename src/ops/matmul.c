@@ -8,6 +8,11 @@ static ty_status need_matrix(ty_graph *g, const ty_value *a, const ty_value *b) 
   return TY_OK;
 }
 
+/* Inner sizes; a weight's are numbers, and then the other must be known. */
+static ty_status same_inner(ty_graph *g, const ty_node *n, ty_dim a, ty_dim b, const char *what) {
+  return ty_dim_is_const(g, a, NULL) || ty_dim_is_const(g, b, NULL) ? ty_o_same(g, a, b, what) : ty_o_need_same(g, n, a, b, what);
+}
+
 /* The value before a transposition of its last two dims, when v is one (ATen or core, whatever was lowered so far); else NULL. */
 static ty_value *untransposed(ty_graph *g, const ty_value *v) {
   ty_node *d = v->def;
@@ -60,7 +65,7 @@ ty_status ty_matmul_infer(ty_graph *g, ty_node *n) {
   if (!a->rank || !b->rank || (want && (a->rank != want >> 4 || b->rank != (want & 15))))
     return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d", a->rank, b->rank);
   TY_TRY(need_matrix(g, a, b));
-  TY_TRY(ty_o_same(g, a->shape[a->rank - 1], b->shape[b->rank > 1 ? b->rank - 2 : 0], "matrix product"));
+  TY_TRY(same_inner(g, n, a->shape[a->rank - 1], b->shape[b->rank > 1 ? b->rank - 2 : 0], "matrix product"));
   if (want == 0x33) { /* bmm does not broadcast */
     TY_TRY(ty_o_same(g, a->shape[0], b->shape[0], "batch of bmm"));
     s[r++] = a->shape[0];
@@ -102,7 +107,7 @@ ty_status ty_addmm_infer(ty_graph *g, ty_node *n) {
   TY_TRY(need_matrix(g, a, b));
   if (c->dtype != a->dtype) return ty_fail(g->ctx, TY_INVALID, "self must have the dtype of the matrices");
   if (!ty_o_number(g, &n->args[3], &v) || !ty_o_number(g, &n->args[4], &v)) return ty_fail(g->ctx, TY_UNSUPPORTED, "symbolic alpha or beta");
-  TY_TRY(ty_o_same(g, a->shape[a->rank - 1], b->shape[b->rank > 1 ? b->rank - 2 : 0], "matrix product"));
+  TY_TRY(same_inner(g, n, a->shape[a->rank - 1], b->shape[b->rank > 1 ? b->rank - 2 : 0], "matrix product"));
   if (want == 0x33) {
     TY_TRY(ty_o_same(g, a->shape[0], b->shape[0], "batch of baddbmm"));
     s[r++] = a->shape[0];

@@ -31,8 +31,9 @@ static ty_status pad_args(ty_graph *g, const ty_node *n, padding *p) {
   }
   for (int k = 0; k < p->pairs && p->mode == CONSTANT; k++) {
     ty_dim zero = ty_dim_const(g, 0), cut = ty_dim_add(g, ty_o_min(g, p->pad[2 * k], zero), ty_o_min(g, p->pad[2 * k + 1], zero));
-    if (ty_dim_get(g, ty_dim_add(g, p->x->shape[p->x->rank - 1 - k], cut))->hi < 0)
-      return ty_fail(g->ctx, TY_INVALID, "pad: more is cut off than there is");
+    ty_dim left = ty_dim_add(g, p->x->shape[p->x->rank - 1 - k], cut);
+    if (left >= 0 && ty_dim_get(g, left)->hi < 0) return ty_fail(g->ctx, TY_INVALID, "pad: more is cut off than there is");
+    TY_TRY(ty_graph_need(g, n, TY_NEED_LE, zero, left));
   }
   for (int k = 0; k < p->pairs && p->mode != CONSTANT; k++) { /* edges that lie inside */
     ty_dim size = p->x->shape[p->x->rank - 1 - k];
@@ -41,7 +42,7 @@ static ty_status pad_args(ty_graph *g, const ty_node *n, padding *p) {
       ty_dim a = p->pad[2 * k + side], most = p->mode == REFLECT ? ty_dim_sub(g, size, ty_dim_const(g, 1)) : size;
       if (p->mode == CIRCULAR && ty_dim_get(g, a)->lo < 0) return ty_fail(g->ctx, TY_UNSUPPORTED, "circular padding by a negative size");
       if (p->mode != REPLICATE && ty_dim_known_lt(g, most, a)) return ty_fail(g->ctx, TY_INVALID, "padding size should be less than the dimension");
-      if (p->mode != REPLICATE && !ty_o_le(g, a, most)) return ty_fail(g->ctx, TY_UNSUPPORTED, "padding of a symbolic size");
+      if (p->mode != REPLICATE) TY_TRY(ty_graph_need(g, n, TY_NEED_LE, a, most));
     }
   }
   return TY_OK;
@@ -100,7 +101,7 @@ static ty_value *joined(ty_graph *g, const padding *p) {
     int d = x->rank - 1 - k;
     ty_dim a = ty_o_min(g, p->pad[2 * k], z), b = ty_o_min(g, p->pad[2 * k + 1], z);
     if (ty_dim_is(g, a, 0) && ty_dim_is(g, b, 0)) continue;
-    x = ty_c_slice(g, x, d, ty_dim_sub(g, z, a), 1, ty_o_max(g, z, ty_dim_add(g, x->shape[d], ty_dim_add(g, a, b))));
+    x = ty_c_slice(g, x, d, ty_dim_sub(g, z, a), 1, ty_dim_add(g, x->shape[d], ty_dim_add(g, a, b)));
   }
   for (int k = 0; k < p->pairs && x; k++) {
     int d = x->rank - 1 - k, cnt = 0;
@@ -146,7 +147,7 @@ ty_status ty_roll_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   const ty_dim *s = ty_o_ints(n, 1, &shifts), *list = ty_o_ints(n, 2, &dims);
   ty_dim flat = ty_o_numel(g, x), z = ty_dim_const(g, 0), map[TY_MAX_RANK];
   int64_t v;
-  if (!x->rank || ty_dim_get(g, flat)->lo < 1) return ty_o_done(g, rep, x);
+  if (!x->rank || ty_dim_is(g, flat, 0)) return ty_o_done(g, rep, x);
   if (!dims) x = ty_c_reshape(g, x, 1, &flat);
   for (int i = 0; x && i < x->rank; i++) map[i] = ty_dim_index(g, i);
   for (int i = 0; i < shifts && x; i++) {

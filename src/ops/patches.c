@@ -17,6 +17,7 @@ static ty_status patches_of(ty_graph *g, const ty_node *n, ty_win w[2]) {
     if (ty_dim_get(g, in)->hi < 1) return ty_fail(g->ctx, TY_UNSUPPORTED, "im2col of an empty image");
     ty_dim room = ty_dim_sub(g, ty_dim_add(g, in, ty_dim_const(g, 2 * p[i])), ty_dim_const(g, d[i] * (k[i] - 1) + 1));
     if (ty_dim_get(g, room)->hi < 0) return ty_fail(g->ctx, TY_INVALID, "im2col: the window is larger than the image");
+    TY_TRY(ty_graph_need(g, n, TY_NEED_LE, ty_dim_const(g, 0), room));
     ty_dim out = ty_dim_add(g, ty_dim_div(g, room, ty_dim_const(g, s[i])), ty_dim_const(g, 1));
     w[i] = (ty_win){.dim = x->rank - 2 + i, .in = in, .out = out, .k = k[i], .s = s[i], .p = p[i], .d = d[i]};
   }

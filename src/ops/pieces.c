@@ -117,7 +117,7 @@ static ty_status joined(ty_graph *g, const ty_node *n, int *d, ty_dtype *dt, int
     if (v[i]->rank != first->rank) return ty_fail(g->ctx, TY_INVALID, "tensors must have the same number of dimensions");
     for (int k = 0; k < first->rank; k++) {
       if (!stack && k == *d) s[k] = ty_dim_add(g, s[k], v[i]->shape[k]);
-      else TY_TRY(ty_o_same(g, s[k], v[i]->shape[k], stack ? "stack" : "cat"));
+      else TY_TRY(ty_o_need_same(g, n, s[k], v[i]->shape[k], stack ? "stack" : "cat"));
     }
   }
   return TY_OK;

@@ -10,7 +10,7 @@ enum { FEW = 16 }; /* taps that are written out one by one; more are a reduction
 typedef struct pool { ty_value *x; int n, lead; ty_win w[3]; bool avg, adaptive, ceil, include; double divisor; } pool;
 
 /* Size of the result by PyTorch's rule (pooling_output_shape of aten/src/ATen/native/Pool.h). */
-static ty_status windows(ty_graph *g, pool *p, int i) {
+static ty_status windows(ty_graph *g, const ty_node *n, pool *p, int i) {
   ty_win *w = &p->w[i];
   ty_dim k = ty_dim_const(g, w->d * (w->k - 1) + 1), s = ty_dim_const(g, w->s), pad = ty_dim_const(g, w->p), one = ty_dim_const(g, 1);
   if (w->k < 1 || w->s < 1 || w->d < 1) return ty_fail(g->ctx, TY_INVALID, "pooling: kernel size, stride and dilation must be positive");
@@ -23,6 +23,7 @@ static ty_status windows(ty_graph *g, pool *p, int i) {
     else if (!ty_dim_known_lt(g, last, end)) return ty_fail(g->ctx, TY_UNSUPPORTED, "ceil_mode of a symbolic size");
   }
   if (ty_dim_get(g, w->out)->hi < 1) return ty_fail(g->ctx, TY_INVALID, "pooling: the output size is too small");
+  TY_TRY(ty_graph_need(g, n, TY_NEED_LE, one, w->out));
   if (!p->avg && w->d > 1 && w->p > 0) { /* a window may have all of its taps in the padding */
     int64_t in, out;
     if (!ty_dim_is_const(g, w->in, &in) || !ty_dim_is_const(g, w->out, &out)) return ty_fail(g->ctx, TY_UNSUPPORTED, "dilated pooling of a symbolic size");
@@ -93,7 +94,7 @@ static ty_status pool_of(ty_graph *g, const ty_node *n, pool *p) {
   }
   for (int i = 0; i < p->n; i++) {
     p->w[i].k = k[i], p->w[i].s = s[i], p->w[i].p = pad[i], p->w[i].d = dil[i];
-    TY_TRY(windows(g, p, i));
+    TY_TRY(windows(g, n, p, i));
     p->w[i].whole = !(param & INDICES) && k[i] > 1 && !pad[i] && dil[i] == 1 && ty_dim_is(g, p->w[i].in, k[i]) && ty_dim_is(g, p->w[i].out, 1);
   }
   return TY_OK;
@@ -139,7 +140,7 @@ static ty_value *fold_all(ty_graph *g, const pool *p, ty_value *x) {
   ty_win w[3];
   for (int i = 0; i < p->n; i++)
     if (p->w[i].whole) whole[n++] = p->w[i].dim;
-    else if (p->w[i].k > 1 || p->w[i].s > 1 || p->w[i].p) w[m++] = p->w[i], taps *= p->w[i].k;
+    else if (p->w[i].adaptive || p->w[i].k > 1 || p->w[i].s > 1 || p->w[i].p) w[m++] = p->w[i], taps *= p->w[i].k;
   if (n) x = ty_o_reduce(g, p->avg ? "sum" : "max", x, n, whole, true);
   if (taps <= FEW) return m ? fold(g, x, p->avg, m, w) : x;
   for (int i = m - 1; i >= 0; i--) x = fold(g, x, p->avg, 1, &w[i]);

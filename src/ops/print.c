@@ -201,6 +201,11 @@ void ty_graph_print(const ty_graph *g, ty_str *out) {
   print_header(g, uses, out);
   ty_free(uses);
   for (const ty_node *n = g->first; n; n = n->next) print_node(g, n, out);
+  for (int i = 0; i < g->needs.n; i++) {
+    ty_str_add(out, "# %s needs ", ty_op_get(g->needs.p[i].op)->name);
+    ty_need_print(g, &g->needs.p[i], out);
+    ty_str_add(out, "\n");
+  }
   ty_str_add(out, "output");
   for (int i = 0; i < g->outputs.n; i++) ty_str_add(out, "%s %%%d", i ? "," : "", g->outputs.p[i]->id);
   ty_str_add(out, "\n");

@@ -90,8 +90,13 @@ ty_status ty_o_same(ty_graph *g, ty_dim a, ty_dim b, const char *what) {
   return ty_fail(g->ctx, TY_UNSUPPORTED, "%s: symbolic sizes are not known to be equal", what);
 }
 
+ty_status ty_o_need_same(ty_graph *g, const ty_node *n, ty_dim a, ty_dim b, const char *what) {
+  ty_status st = ty_graph_need(g, n, TY_NEED_EQ, a, b);
+  return st ? ty_note(g->ctx, st, "%s", what) : TY_OK;
+}
+
 /* Sizes that stand on both sides are cancelled before dividing, so that symbolic -1 stay simple. */
-ty_status ty_o_view_shape(ty_graph *g, const ty_value *x, int n, const ty_dim *want, ty_dim *out) {
+ty_status ty_o_view_shape(ty_graph *g, const ty_node *node, const ty_value *x, int n, const ty_dim *want, ty_dim *out) {
   bool used[TY_MAX_RANK] = { 0 };
   int hole = -1;
   ty_dim one = ty_dim_const(g, 1), full = one, rest = one, top = one;
@@ -114,13 +119,13 @@ ty_status ty_o_view_shape(ty_graph *g, const ty_value *x, int n, const ty_dim *w
     if (!used[j]) top = ty_dim_mul(g, top, x->shape[j]);
   if (hole < 0) {
     if (ty_dim_known_eq(g, full, ty_o_numel(g, x)) || ty_dim_known_eq(g, rest, top)) return TY_OK;
-    return ty_o_same(g, ty_o_numel(g, x), full, "number of elements of the view");
+    return ty_o_need_same(g, node, ty_o_numel(g, x), full, "number of elements of the view");
   }
   if (ty_dim_is(g, full, 0)) return ty_fail(g->ctx, TY_INVALID, "-1 is ambiguous in the shape of an empty tensor");
   if (ty_dim_is_const(g, top, &a) && ty_dim_is_const(g, rest, &b) && (b == 0 || a % b))
     return ty_fail(g->ctx, TY_INVALID, "shape is invalid for the number of elements");
   out[hole] = ty_dim_div(g, top, rest);
-  return ty_o_same(g, ty_dim_mul(g, out[hole], rest), top, "dividing for the -1 of a view");
+  return ty_o_need_same(g, node, ty_dim_mul(g, out[hole], rest), top, "dividing for the -1 of a view");
 }
 
 /* ---- Results ---- */
@@ -129,6 +134,7 @@ ty_status ty_o_out(ty_graph *g, ty_node *n, ty_dtype dt, int rank, const ty_dim 
   for (int i = 0; i < rank; i++) {
     if (shape[i] < 0) return g->arena.failed ? TY_NOMEM : TY_UNSUPPORTED; /* the dim left the reason */
     if (ty_dim_get(g, shape[i])->hi < 0) return ty_fail(g->ctx, TY_INVALID, "size %d of the result is negative", i);
+    TY_TRY(ty_graph_need(g, n, TY_NEED_LE, ty_dim_const(g, 0), shape[i]));
   }
   return ty_node_out(g, n, dt, rank, shape) ? TY_OK : g->arena.failed ? TY_NOMEM : TY_INVALID;
 }

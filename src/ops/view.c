@@ -10,14 +10,14 @@ ty_status ty_view_infer(ty_graph *g, ty_node *n) {
   ty_dim out[TY_MAX_RANK];
   int cnt;
   const ty_dim *want = ty_o_ints(n, 1, &cnt);
-  TY_TRY(ty_o_view_shape(g, x, cnt, want, out));
+  TY_TRY(ty_o_view_shape(g, n, x, cnt, want, out));
   return ty_o_out(g, n, x->dtype, cnt, out);
 }
 ty_status ty_view_lower(ty_graph *g, ty_node *n, ty_value **rep) { return ty_reshaping_lower(g, n, rep); }
 ty_status ty_view_as_infer(ty_graph *g, ty_node *n) {
   ty_value *x = ty_o_val(n, 0), *o = ty_o_val(n, 1);
   ty_dim out[TY_MAX_RANK];
-  TY_TRY(ty_o_view_shape(g, x, o->rank, o->shape, out));
+  TY_TRY(ty_o_view_shape(g, n, x, o->rank, o->shape, out));
   return ty_o_out(g, n, x->dtype, o->rank, out);
 }
 ty_status ty_view_as_lower(ty_graph *g, ty_node *n, ty_value **rep) { return ty_reshaping_lower(g, n, rep); }
@@ -32,7 +32,7 @@ ty_status ty_unsqueeze_infer(ty_graph *g, ty_node *n) {
 }
 ty_status ty_unsqueeze_lower(ty_graph *g, ty_node *n, ty_value **rep) { return ty_reshaping_lower(g, n, rep); }
 
-/* squeeze(), squeeze(dim), squeeze(dims); param: has a dim argument. A symbolic size is not 1, as PyTorch specializes on 1. */
+/* squeeze(), squeeze(dim), squeeze(dims); param: has a dim argument. A symbolic size must not be 1, as PyTorch specializes on 1. */
 ty_status ty_squeeze_infer(ty_graph *g, ty_node *n) {
   ty_value *x = ty_o_val(n, 0);
   ty_dim s[TY_MAX_RANK];
@@ -41,8 +41,12 @@ ty_status ty_squeeze_infer(ty_graph *g, ty_node *n) {
   if (ty_o_param(n)) (void)ty_o_ints(n, 1, &listed);
   if (ty_o_param(n)) TY_TRY(ty_o_dims(g, n, 1, x->rank, &cnt, dims));
   for (int i = 0; i < cnt; i++) drop[dims[i]] = listed > 0;
-  for (int i = 0; i < x->rank; i++)
-    if ((ty_o_param(n) && !drop[i]) || !ty_dim_is(g, x->shape[i], 1)) s[r++] = x->shape[i];
+  for (int i = 0; i < x->rank; i++) {
+    bool asked = !ty_o_param(n) || drop[i];
+    if (asked && ty_dim_is(g, x->shape[i], 1)) continue;
+    if (asked) TY_TRY(ty_graph_need(g, n, TY_NEED_NE, x->shape[i], ty_dim_const(g, 1)));
+    s[r++] = x->shape[i];
+  }
   return ty_o_out(g, n, x->dtype, r, s);
 }
 ty_status ty_squeeze_lower(ty_graph *g, ty_node *n, ty_value **rep) { return ty_reshaping_lower(g, n, rep); }
@@ -72,7 +76,7 @@ ty_status ty_unflatten_infer(ty_graph *g, ty_node *n) {
   if (!x->rank || x->rank + cnt - 1 > TY_MAX_RANK) return ty_fail(g->ctx, TY_INVALID, "unflatten of rank %d", x->rank);
   part = (ty_value){ .rank = 1, .shape = &x->shape[d] };
   for (int i = 0; i < d; i++) s[i] = x->shape[i];
-  TY_TRY(ty_o_view_shape(g, &part, cnt, want, s + d));
+  TY_TRY(ty_o_view_shape(g, n, &part, cnt, want, s + d));
   for (int i = d + 1; i < x->rank; i++) s[i + cnt - 1] = x->shape[i];
   return ty_o_out(g, n, x->dtype, x->rank + cnt - 1, s);
 }

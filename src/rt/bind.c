@@ -182,6 +182,24 @@ static ty_status buffer_sizes(const ty_program *p, ty_ctx *ctx, rt_phase phase, 
   return TY_OK;
 }
 
+/* Refuses sizes that break a need; the text names the operator and all sizes. */
+static ty_status needs(const ty_program *p, ty_ctx *ctx, const rt_values *vals, const int64_t *syms) {
+  static const char *const names[] = {[TY_PN_EQ] = "==", [TY_PN_NE] = "!=", [TY_PN_LE] = "<="};
+  for (int i = 0; i < p->need.n; i++) {
+    const rt_need *n = &p->need.p[i];
+    int64_t a, b;
+    bool known_a = ty_rt_value(vals, n->a, &a), known = ty_rt_value(vals, n->b, &b) && known_a;
+    if (known && (n->rel == TY_PN_EQ ? a == b : n->rel == TY_PN_NE ? a != b : a <= b)) continue;
+    ty_str s = {0};
+    for (int k = 0; k < p->sym.n && k < 16; k++) ty_str_add(&s, "%s%s = %lld", k ? ", " : "", p->sym.p[k], (long long)syms[k]);
+    ty_status st = known ? ty_fail(ctx, TY_INVALID, "%s, and that is %lld %s %lld where %s", n->what, (long long)a, names[n->rel], (long long)b, s.p && !s.failed ? s.p : "")
+                         : ty_fail(ctx, TY_INVALID, "%s, and these sizes are too large where %s", n->what, s.p && !s.failed ? s.p : "");
+    ty_str_free(&s);
+    return st;
+  }
+  return TY_OK;
+}
+
 static ty_status bind_fill(ty_program *p, ty_ctx *ctx, rt_phase phase, const rt_values *vals, rt_bind *bind) {
   TY_TRY(buffer_sizes(p, ctx, phase, vals, bind));
   for (int i = 0; i < bind->nbound; i++) {
@@ -212,7 +230,8 @@ ty_status ty_rt_bind_make(ty_program *p, ty_ctx *ctx, rt_phase phase, const int6
     if (syms && p->sym.n) memcpy(b->syms, syms, (size_t)p->sym.n * sizeof *syms);
     for (int i = 0; i < p->expr.n; i++) bad[i] = !evaluate(&p->expr.p[i], v, bad, syms, &v[i]);
     rt_values vals = {v, bad};
-    st = bind_fill(p, ctx, phase, &vals, b);
+    st = syms ? needs(p, ctx, &vals, b->syms) : TY_OK;
+    if (!st) st = bind_fill(p, ctx, phase, &vals, b);
   } else ty_fail(ctx, st, "out of memory for a binding");
   ty_free(v);
   ty_free(bad);

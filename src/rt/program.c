@@ -41,6 +41,7 @@ void ty_program_destroy(ty_program *p) {
   TY_VEC_FREE(&p->buf);
   TY_VEC_FREE(&p->ref);
   TY_VEC_FREE(&p->step);
+  TY_VEC_FREE(&p->need);
   TY_VEC_FREE(&p->hook);
   ty_free(p->expr_table);
   ty_arena_free(&p->mem);
@@ -323,6 +324,12 @@ int ty_program_add_routine(ty_program *p, const ty_step_info *info, const ty_ste
   for (int i = 0; i < 4; i++)
     if (!ref_add(p, r->in[i], false)) return -1;
   return ref_add(p, r->out, true) ? step_end(p, &s) : -1;
+}
+
+void ty_program_need(ty_program *p, ty_pneed_rel rel, ty_pexpr a, ty_pexpr b, const char *what) {
+  rt_need n = {rel, a, b, ty_arena_strdup(&p->mem, what)};
+  if (!EXPRS(a, b) || (unsigned)rel > TY_PN_LE) bad_argument(p);
+  else if (!n.what || !TY_PUSH(&p->need, n)) no_memory(p);
 }
 
 /* ---- the end of building ---- */

@@ -111,6 +111,10 @@ int ty_program_add_rnn(ty_program *, const ty_step_info *, const ty_step_rnn *);
 int ty_program_add_routine(ty_program *, const ty_step_info *, const ty_step_routine *);
 /* Which inputs are parameters (folded steps depend on them) and what may be freed after folding follow from the steps. */
 ty_status ty_program_finish(ty_program *, ty_ctx *);
+/* What sizes must satisfy, checked when they are bound, before any is used: a rel b. `what` begins the message: "aten.select.int
+ * needs 4 <= s0". Before finish. */
+typedef enum ty_pneed_rel { TY_PN_EQ, TY_PN_NE, TY_PN_LE } ty_pneed_rel;
+void ty_program_need(ty_program *, ty_pneed_rel, ty_pexpr a, ty_pexpr b, const char *what);
 /* Sets the compiled function of loop kernels after the compiler has run (by the `self` pointer given at the build). */
 void ty_program_set_fn(ty_program *, const void *self, ty_loop_fn fn);
 /* Called when the program is destroyed (releases dlopen handles, loops). */

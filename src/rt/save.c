@@ -122,6 +122,11 @@ ty_status ty_program_save(const ty_program *p, ty_ctx *ctx, ty_writer *w, int (*
   const rt_part *part = &p->part[RT_RUN];
   ty_put_unsigned(w, (uint64_t)part->order.n);
   for (int i = 0; i < part->order.n; i++) put_step(&s, &p->step.p[part->order.p[i]]);
+  ty_put_unsigned(w, (uint64_t)p->need.n);
+  for (int i = 0; i < p->need.n; i++) {
+    const rt_need *n = &p->need.p[i];
+    ty_put_int(w, (int)n->rel), ty_put_int(w, n->a), ty_put_int(w, n->b), ty_put_text(w, n->what);
+  }
   ty_free(s.buf);
   return w->failed ? ty_fail(ctx, TY_NOMEM, "out of memory while saving a program") : TY_OK;
 }
@@ -242,6 +247,12 @@ static bool get_program(loader *l) {
     bool ok = get_step(l);
     ty_arena_reset(&l->tmp);
     if (!ok) return false;
+  }
+  for (int i = ty_get_count(l->r); i > 0; i--) {
+    ty_pneed_rel rel = (ty_pneed_rel)ty_get_range(l->r, 0, TY_PN_LE);
+    ty_pexpr a = get_expr(l), b = get_expr(l);
+    ty_program_need(l->p, rel, a, b, ty_get_text(l->r));
+    if (l->p->broken) return false;
   }
   return !l->r->bad;
 }

@@ -1,5 +1,6 @@
 /* fuzz_build.c: bytes choose a random program of ATen operators; what is compiled must run and answer as operator by operator.
- * A shape, an argument or an operator that the builder refuses is left out; the rest is the program. */
+ * A shape, an argument or an operator that the builder refuses is left out; the rest is the program. Where the last byte says so some
+ * sizes are symbols, bound to several values: what no operator could prove about them is refused then, and nothing else goes wrong. */
 #include <math.h>
 #include "api/model.h"
 #include "fuzz.h"
@@ -16,13 +17,37 @@ static int take(bytes *b, int below) {
   return v % below;
 }
 
-typedef struct maker { ty_graph *g; ty_ctx *ctx; bytes b; ty_value *v[VALUES]; int nv; } maker;
+/* Symbols: their ranges, and the values that programs are bound to (some out of range). */
+enum { SYMS = 3, BINDINGS = 4 };
+static const struct { const char *name; int64_t lo, hi; } RANGES[SYMS] = {{"a", 0, INT64_MAX}, {"b", 1, 12}, {"c", 2, INT64_MAX}};
+static const int64_t BOUND[BINDINGS][SYMS] = {{3, 2, 4}, {0, 1, 2}, {7, 5, 17}, {2, 13, 2}};
+
+typedef struct maker { ty_graph *g; ty_ctx *ctx; bytes b; bool symbols; ty_value *v[VALUES]; int nv; } maker;
+
+static bool has_symbols(bytes b) { return b.n && (b.p[b.n - 1] & 3) == 1; }
+/* One of a, b, c, a + b, a + 1, b - 1, 2 * c, a // 2. */
+static ty_dim symbolic(maker *m) {
+  ty_graph *g = m->g;
+  ty_dim s[SYMS], one = ty_dim_const(g, 1), two = ty_dim_const(g, 2);
+  for (int i = 0; i < SYMS; i++) s[i] = ty_dim_symbol(g, RANGES[i].name, RANGES[i].lo, RANGES[i].hi, 4);
+  switch (take(&m->b, 8)) {
+  case 0: return s[0];
+  case 1: return s[1];
+  case 2: return s[2];
+  case 3: return ty_dim_add(g, s[0], s[1]);
+  case 4: return ty_dim_add(g, s[0], one);
+  case 5: return ty_dim_sub(g, s[1], one);
+  case 6: return ty_dim_mul(g, s[2], two);
+  default: return ty_dim_div(g, s[0], two);
+  }
+}
 
 static const ty_dtype KINDS[] = {TY_f32, TY_f32, TY_f32, TY_f64, TY_i64, TY_i32, TY_bool, TY_u8};
 static ty_dtype kind(maker *m) { return KINDS[take(&m->b, 8)]; }
 static ty_dim dim(maker *m) {
   static const int sizes[] = {1, 2, 3, 4, 4, 2, 8, 0, 17, 3};
-  return ty_dim_const(m->g, sizes[take(&m->b, 10)]); /* no symbols: the importers' guards see to it that sizes fit, and there are none here */
+  if (m->symbols && take(&m->b, 2)) return symbolic(m);
+  return ty_dim_const(m->g, sizes[take(&m->b, 10)]);
 }
 static ty_value *any(maker *m) { return m->v[m->nv - 1 - take(&m->b, m->nv < 8 ? m->nv : 8)]; }
 
@@ -34,6 +59,8 @@ static void input(maker *m) {
     for (rank = 0; rank < o->rank && rank < 4; rank++) shape[rank] = o->shape[rank];
   } else for (int i = 0; i < rank; i++) shape[i] = dim(m);
   ty_role role = take(&m->b, 2) ? TY_ROLE_PARAM : TY_ROLE_INPUT;
+  for (int i = 0; i < rank; i++)
+    if (!ty_dim_is_const(m->g, shape[i], NULL)) role = TY_ROLE_INPUT;
   ty_value *v = ty_graph_input(m->g, role, kind(m), rank, shape, NULL, NULL);
   if (v) m->v[m->nv++] = v;
 }
@@ -42,7 +69,7 @@ static double number(maker *m) {
   static const double n[] = {0, 1, -1, 2, 0.5, -2, 3, 1e-5, INFINITY, NAN, 7, -0.0};
   return n[take(&m->b, 12)];
 }
-static ty_dim integer(maker *m) { return ty_dim_const(m->g, take(&m->b, 8) - 3); }
+static ty_dim integer(maker *m) { return m->symbols && !take(&m->b, 6) ? symbolic(m) : ty_dim_const(m->g, take(&m->b, 8) - 3); }
 
 static ty_arg argument(maker *m, const ty_schema_arg *s) {
   ty_value *list[3];
@@ -73,9 +100,13 @@ static ty_arg argument(maker *m, const ty_schema_arg *s) {
 }
 
 static bool fits(maker *m, const ty_value *v) {
-  int64_t n = 1;
-  for (int i = 0; i < v->rank; i++)
-    if (!ty_mul_i64(n, ty_dim_eval(m->g, v->shape[i], NULL), &n) || n > LARGEST) return false;
+  for (int k = 0; k < BINDINGS; k++) {
+    int64_t n = 1;
+    for (int i = 0; i < v->rank; i++) {
+      int64_t size = ty_dim_eval(m->g, v->shape[i], BOUND[k]);
+      if (size > LARGEST || !ty_mul_i64(n, size < 0 ? 0 : size, &n) || n > LARGEST) return false;
+    }
+  }
   return true;
 }
 
@@ -101,7 +132,8 @@ static void node(maker *m) {
 }
 
 static ty_graph *make(ty_ctx *ctx, bytes b) {
-  maker m = {.g = ty_graph_create(ctx), .ctx = ctx, .b = b};
+  maker m = {.g = ty_graph_create(ctx), .ctx = ctx, .b = b, .symbols = has_symbols(b)};
+  for (int i = 0; i < SYMS && m.symbols; i++) ty_dim_symbol(m.g, RANGES[i].name, RANGES[i].lo, RANGES[i].hi, 4); /* in the order of BOUND */
   int inputs = 1 + take(&m.b, 4);
   while (m.nv < inputs) input(&m);
   for (int i = 0; i < TRIES && m.nv < inputs + NODES && m.b.n; i++) {
@@ -115,9 +147,12 @@ static ty_graph *make(ty_ctx *ctx, bytes b) {
   return m.g;
 }
 
-static int64_t elements(const ty_graph *g, int rank, const ty_dim *shape) {
+static int64_t elements(const ty_graph *g, int rank, const ty_dim *shape, const int64_t *syms) {
   int64_t n = 1;
-  for (int i = 0; i < rank; i++) n *= ty_dim_eval(g, shape[i], NULL);
+  for (int i = 0; i < rank; i++) {
+    int64_t size = ty_dim_eval(g, shape[i], syms);
+    n *= size < 0 ? 0 : size;
+  }
   return n;
 }
 static void fill(void *p, ty_dtype d, int64_t n, unsigned seed) {
@@ -136,36 +171,41 @@ static void fill(void *p, ty_dtype d, int64_t n, unsigned seed) {
 
 typedef struct answer { int n; void *out[3]; int64_t count[3]; ty_dtype dtype[3]; ty_status st; } answer;
 
-static answer run(ty_ctx *ctx, bytes b, bool eager) {
-  answer a = {.st = TY_UNSUPPORTED};
+/* NULL: no program, or one that is declined. */
+static ty_model *compile(ty_ctx *ctx, bytes b, bool eager) {
   ty_graph *g = make(ctx, b);
   ty_model *m = NULL;
-  if (!g) return a;
-  void *in[VALUES];
-  int nin = g->inputs.n;
-  for (int i = 0; i < nin; i++) {
-    ty_value *v = g->inputs.p[i];
-    int64_t n = elements(g, v->rank, v->shape);
-    fill(in[i] = malloc((size_t)(n * ty_dtype_size(v->dtype))), v->dtype, n, (unsigned)i * 977);
-  }
+  if (!g) return NULL;
   const char *dump = getenv("FUZZ_SHOW");
   if (dump) { ty_str s = {0}; ty_graph_print(g, &s); fprintf(stderr, "%s\n", s.p); ty_str_free(&s); }
-  a.st = ty_model_compile(ctx, g, &(ty_options){.no_compiler = true, .eager = eager}, &m);
-  if (a.st && a.st != TY_UNSUPPORTED) fprintf(stderr, "%s: %s\n", ty_status_name(a.st), ty_ctx_error(ctx));
-  FUZZ_CHECK(a.st == TY_OK || a.st == TY_UNSUPPORTED);
-  if (!a.st) {
-    a.n = ty_model_noutputs(m);
-    for (int i = 0; i < a.n; i++) {
-      ty_model_output o;
-      ty_model_get_output(m, i, &o);
-      a.count[i] = elements(ty_model_graph(m), o.rank, o.shape), a.dtype[i] = o.dtype;
-      a.out[i] = malloc((size_t)(a.count[i] * ty_dtype_size(o.dtype)));
-    }
-    a.st = ty_program_run(ty_model_program(m), ctx, &(ty_run){.inputs = in, .outputs = a.out});
-    FUZZ_CHECK(a.st == TY_OK || a.st == TY_INVALID); /* an index out of range */
-    ty_model_destroy(m);
+  ty_status st = ty_model_compile(ctx, g, &(ty_options){.no_compiler = true, .eager = eager}, &m);
+  if (st && st != TY_UNSUPPORTED) fprintf(stderr, "%s: %s\n", ty_status_name(st), ty_ctx_error(ctx));
+  FUZZ_CHECK(st == TY_OK || st == TY_UNSUPPORTED);
+  return m;
+}
+
+/* Memory is as large as it has to be: the sanitizers see who leaves it. */
+static answer run(ty_ctx *ctx, ty_model *m, const int64_t *syms) {
+  answer a = {.n = ty_model_noutputs(m)};
+  const ty_graph *g = ty_model_graph(m);
+  void *in[VALUES];
+  for (int i = 0; i < g->inputs.n; i++) {
+    ty_value *v = g->inputs.p[i];
+    int64_t n = elements(g, v->rank, v->shape, syms);
+    fill(in[i] = malloc((size_t)(n * ty_dtype_size(v->dtype))), v->dtype, n, (unsigned)i * 977);
   }
-  for (int i = 0; i < nin; i++) free(in[i]);
+  for (int i = 0; i < a.n; i++) {
+    ty_model_output o;
+    ty_model_get_output(m, i, &o);
+    a.count[i] = elements(g, o.rank, o.shape, syms), a.dtype[i] = o.dtype;
+    a.out[i] = malloc((size_t)(a.count[i] * ty_dtype_size(o.dtype)));
+  }
+  ty_ctx_clear(ctx);
+  uint64_t all = ~(uint64_t)0; /* parameters are new memory in each run */
+  a.st = ty_program_run(ty_model_program(m), ctx, &(ty_run){.syms = syms, .inputs = in, .outputs = a.out, .changed = &all});
+  if (getenv("FUZZ_SHOW")) fprintf(stderr, "%s %s\n", ty_status_name(a.st), ty_ctx_error(ctx));
+  FUZZ_CHECK(a.st == TY_OK || (a.st == TY_INVALID && *ty_ctx_error(ctx))); /* an index out of range, sizes that do not fit */
+  for (int i = 0; i < g->inputs.n; i++) free(in[i]);
   return a;
 }
 
@@ -182,11 +222,8 @@ static bool same(const answer *a, const answer *b, int i, int64_t k) {
   }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  ty_pool_set_threads(1);
-  ty_ctx *ctx = ty_ctx_create();
-  bytes b = {data, size};
-  answer fused = run(ctx, b, false), plain = run(ctx, b, true);
+static void compare(ty_ctx *ctx, ty_model *m[2], const int64_t *syms) {
+  answer fused = run(ctx, m[0], syms), plain = run(ctx, m[1], syms);
   if (fused.st == TY_OK && plain.st == TY_OK) {
     FUZZ_CHECK(fused.n == plain.n);
     for (int i = 0; i < fused.n; i++) {
@@ -196,6 +233,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
   }
   for (int i = 0; i < 3; i++) free(fused.out[i]), free(plain.out[i]);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  ty_pool_set_threads(1);
+  ty_ctx *ctx = ty_ctx_create();
+  bytes b = {data, size};
+  ty_model *m[2] = {compile(ctx, b, false), NULL};
+  if (m[0]) m[1] = compile(ctx, b, true);
+  for (int k = 0; m[1] && k < (has_symbols(b) ? BINDINGS : 1); k++) compare(ctx, m, BOUND[k]);
+  ty_model_destroy(m[0]);
+  ty_model_destroy(m[1]);
   ty_ctx_destroy(ctx);
   return 0;
 }

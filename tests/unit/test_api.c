@@ -271,6 +271,13 @@ static void test_saved(tuyere_context *c) {
   int good = 0;
   load_one(ctx, saved, n, weights, bytes, &good);
   CHECK(good == 1);
+  ty_reader r = {saved, saved, saved + n, false}; /* what sizes must satisfy is saved, too */
+  ty_program *q = NULL;
+  if (CHECK(!ty_program_load(ctx, &r, TY_ISA_PORTABLE, weights, bytes, 1, (ty_loop_fn[]){no_loop}, &q))) {
+    CHECK(ty_program_run(q, ctx, &(ty_run){.syms = (int64_t[]){51}, .inputs = inputs, .outputs = inputs}) == TY_INVALID);
+    CHECK_HAS(tuyere_error(c), "the program needs batch <= 50, and that is 51 <= 50 where batch = 51");
+    ty_program_destroy(q);
+  }
   for (size_t i = 0; i < n; i++) load_one(ctx, saved, i, weights, bytes, &good);
   CHECK(good == 1); /* none of those that were cut */
   load_one(ctx, saved, n, weights, bytes - 64, &good);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "api/model.h"
 #include "check.h"
+#include "import/import.h"
 #include "ops/ops.h"
 #include "rt/pool.h"
 
@@ -191,8 +192,54 @@ static void test_empty(void) {
   ty_model_destroy(m);
 }
 
+/* What operators need of sizes and nobody proves is checked when sizes are bound: with a, b: sizes, and the error or NULL. Buffers have as
+ * many bytes as they need: the sanitizers watch. */
+static void test_needs(void) {
+  static const struct { const char *body; int64_t a, b; const char *error; } t[] = {
+    { "%1: f32[8] = aten.select.int(%0, 0, 5)", 6, 8, NULL },
+    { "%1: f32[8] = aten.select.int(%0, 0, 5)", 5, 8, "aten.select.int needs 6 <= a, and that is 6 <= 5 where a = 5, b = 8" },
+    { "%1: f32[8] = aten.select.int(%0, 0, -4)", 3, 8, "aten.select.int needs 0 <= a - 4" },
+    { "%1: f32[b, 8] = aten.narrow.default(%0, 0, 2, b)", 7, 5, NULL },
+    { "%1: f32[b, 8] = aten.narrow.default(%0, 0, 2, b)", 6, 5, "aten.narrow.default needs b + 2 <= a, and that is 7 <= 6" },
+    { "%1: f32[a - 4, 8, 5] = aten.unfold.default(%0, 0, 5, 1)", 4, 1, "aten.unfold.default needs 5 <= a" },
+    { "%1: f32[b, 8*a//b] = aten.view.default(%0, [b, -1])", 6, 4, NULL },
+    { "%1: f32[b, 8*a//b] = aten.view.default(%0, [b, -1])", 6, 5, "aten.view.default needs" },
+    { "%1: f32[a, 8] = aten.squeeze.dim(%0, 0)", 2, 1, NULL },
+    { "%1: f32[a, 8] = aten.squeeze.dim(%0, 0)", 1, 1, "aten.squeeze.dim needs a != 1" },
+    { "%1: f32[a + 8, 8] = aten.pad.default(%0, [0, 0, 4, 4], \"reflect\")", 4, 1, "aten.pad.default needs 4 <= a - 1" },
+    { "%1: f32[a, 8] = aten.roll.default(%0, [2], [0])", 3, 1, NULL },
+    { "%1: f32[a, 8] = aten.roll.default(%0, [2], [0])", 0, 1, NULL },
+    { "%1: f32[a, 8] = aten.flip.default(%0, [0])", 0, 1, NULL },
+    { "%1: f32[a, 8] = aten.add.Scalar(%0, 1)", 17, 1, "the program needs a <= 16, and that is 17 <= 16" },
+  };
+  for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+    ty_str s = { 0 };
+    ty_graph *g;
+    ty_model *m = NULL;
+    const char *last = strrchr(t[i].body, '%');
+    while (last > t[i].body && last[-1] != '\n') last--;
+    ty_str_add(&s, "sym a in [0, 16]\nsym b in [1, inf]\n%%0: f32[a, 8] = input\n%s\noutput %%%d\n", t[i].body, atoi(last + 1));
+    ty_status st = ty_graph_parse(ctx, s.p, &g);
+    if (!st) st = ty_model_compile(ctx, g, &(ty_options){ .no_compiler = true }, &m);
+    if (st) fprintf(stderr, "%s\n%s\n", s.p, ty_ctx_error(ctx));
+    ty_str_free(&s);
+    if (!CHECK(st == TY_OK)) continue;
+    int64_t syms[2] = { t[i].a, t[i].b };
+    ty_model_output o;
+    ty_model_get_output(m, 0, &o);
+    float *x = calloc((size_t)t[i].a * 8 + !t[i].a, 4), *y = malloc(t[i].error ? 1 : count(m, o.shape, o.rank, syms) * 4);
+    st = ty_program_run(ty_model_program(m), ctx, &(ty_run){ .syms = syms, .inputs = (void *[]){ x }, .outputs = (void *[]){ y } });
+    if (!CHECK(st == (t[i].error ? TY_INVALID : TY_OK))) fprintf(stderr, "%s: %s\n", t[i].body, ty_ctx_error(ctx));
+    if (t[i].error) CHECK_HAS(ty_ctx_error(ctx), t[i].error);
+    free(x);
+    free(y);
+    ty_model_destroy(m);
+  }
+}
+
 int main(void) {
   ctx = ty_ctx_create();
+  test_needs();
   test_empty();
   for (int interpreted = 1; interpreted >= 0; interpreted--) {
     for (int eager = 0; eager < 2; eager++) {

@@ -99,7 +99,7 @@ static const infer_case cases[] = {
   { "aten.view.default", "f32[0,3] {0,-1}", "invalid ambiguous" },
   { "aten.view.default", "f32[2,3] {4,-1}", "invalid shape is invalid" },
   { "aten.view.default", "f32[2,3] {7}", "invalid number of elements" },
-  { "aten.view.default", "f32[s,3] {2,-1}", "unsupported dividing" },
+  { "aten.view.default", "f32[s,3] {2,-1}", "f32[2,s + s//2]" },
   { "aten.permute.default", "f32[2,3,4] {2,0,-2}", "f32[4,2,3]" },
   { "aten.permute.default", "f32[2,3] {0,0}", "invalid repeated" },
   { "aten.transpose.int", "f32[2,3,4] 0 -1", "f32[4,3,2]" },
@@ -126,6 +126,7 @@ static const infer_case cases[] = {
   { "aten.split.Tensor", "f32[5,2] 2", "f32[2,2] f32[2,2] f32[1,2]" },
   { "aten.split_with_sizes.default", "f32[5,2] {1,4}", "f32[1,2] f32[4,2]" },
   { "aten.split.Tensor", "f32[2,s] 3 1", "unsupported symbolic number" },
+  { "aten.adaptive_avg_pool2d.default", "f32[3,2,8] {4}", "f32[3,4,4]" }, /* twice as many as there are */
   { "aten.chunk.default", "f32[2,6] 4 1", "f32[2,2] f32[2,2] f32[2,2]" },
   { "aten.chunk.default", "f32[2,s*3] 3 1", "f32[2,s] f32[2,s] f32[2,s]" },
   { "aten.unbind.int", "f32[2,3] 1", "f32[2] f32[2] f32[2]" },

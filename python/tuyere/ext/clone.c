@@ -104,6 +104,12 @@ ty_graph *ext_graph_clone(ty_ctx *ctx, const ty_graph *g) {
   bool ok = c.dims && c.values && clone_dims(&c) && clone_sources(&c);
   for (const ty_node *n = g->first; ok && n; n = n->next) ok = clone_node(&c, n);
   for (int i = 0; ok && i < g->outputs.n; i++) ok = ty_graph_output(c.to, c.values[g->outputs.p[i]->id]) == TY_OK;
+  for (int i = 0; ok && i < g->needs.n; i++) {
+    ty_need n = g->needs.p[i];
+    n.a = c.dims[n.a], n.b = c.dims[n.b];
+    n.loc = n.loc ? ty_arena_strdup(&c.to->arena, n.loc) : NULL;
+    ok = TY_PUSH(&c.to->needs, n);
+  }
   ok = ok && !c.to->arena.failed;
   ty_free(c.dims);
   ty_free(c.values);

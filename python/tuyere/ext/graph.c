@@ -178,6 +178,7 @@ static PyObject *graph_input(PyObject *self, PyObject *args) {
     if (ns != rank) { PyErr_SetString(PyExc_ValueError, "tuyere: strides do not match the shape"); return NULL; }
   }
   ty_value *v = ty_graph_input(g->g, strcmp(role, "param") ? TY_ROLE_INPUT : TY_ROLE_PARAM, dt, rank, dims, st, name);
+  if (!v && !g->g->arena.failed) return PyErr_SetString(PyExc_ValueError, ty_ctx_error(g->g->ctx)), NULL;
   return v ? val_new(g->st, v->id) : PyErr_NoMemory();
 }
 static PyObject *graph_literal(PyObject *self, PyObject *args) {
