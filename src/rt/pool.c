@@ -43,6 +43,7 @@ static struct {
   uint64_t fp;
   bool crowded; /* more threads than cores: waiting must not spin */
   int cpu;      /* the caller's */
+  pthread_t caller;
   _Alignas(128) _Atomic int busy;
   int nworkers; /* created; worker[0] is unused, it is the caller */
   int cpus, spin_us;
@@ -202,9 +203,12 @@ static void step_aside(int tid, int nt, bounds *b) {
     cpu_shared = cpu == other;
     core_shared |= same_core(cpu, other);
   }
-  ty_cpus now;
+  ty_cpus now, callers;
   if (core_shared && !pool.crowded && pool.affinity == TY_AFFINITY_LOOSE && ty_cpus_get(&now)) {
-    if (memcmp(&now, &b->mine, sizeof now)) b->all = now;
+    bool foreign = memcmp(&now, &b->mine, sizeof now) != 0;
+    if (!foreign && memcmp(&now, &b->all, sizeof now)) /* set by itself, or the same by somebody who set the caller's with it */
+      foreign = !pthread_getaffinity_np(pool.caller, sizeof callers.w, (cpu_set_t *)callers.w) && !memcmp(&now, &callers, sizeof now);
+    if (foreign) b->all = now;
     ty_cpus cores = b->all, cpus = b->all;
     for (int i = 0; i < nt; i++)
       if (i != tid) keep_off(&cores, cpu_of(i), true), keep_off(&cpus, cpu_of(i), false);
@@ -367,7 +371,7 @@ int ty_pool_run(ty_pool_fn fn, void *ctx, int nt_wanted) {
     pool.ctx = ctx;
     pool.fp = fp_get();
     pool.crowded = nt > pool.cpus;
-    pool.cpu = sched_getcpu();
+    pool.cpu = sched_getcpu(), pool.caller = pthread_self();
     make_way(nt);
     job_publish(nt, nt);
     fn(ctx, 0, nt);
