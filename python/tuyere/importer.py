@@ -151,6 +151,9 @@ class Importer:
         if target is torch.ops.aten.as_strided.default and _strided_as_it_is(node):
             self.vals[node] = self.vals[node.args[0]]
             return
+        strided = target is torch.ops.aten.as_strided.default
+        if strided and not _in_order(node):
+            raise _ext.Unsupported("how its argument lies in memory is not known")
         name = table.op_name(target)
         if name not in table.supported_schemas():
             raise _ext.Unsupported("not in the table of operators")
@@ -161,6 +164,8 @@ class Importer:
             if why:
                 raise _ext.Unsupported(f"result: {why}")
         args, kwargs = self._arguments(node, target._schema)
+        if strided and (order := memory_order(node.args[0].meta["val"])):
+            args[0] = self.graph.node("aten.permute.default", [args[0], order], {}, None)[0]
         outs = self.graph.node(name, args, kwargs, location(node))
         self._check(node, outs)
         many = isinstance(node.meta.get("val"), (tuple, list))
@@ -245,8 +250,30 @@ def _strided_as_it_is(node: Node) -> bool:
     return (
         [*map(str, value.shape)] == [*map(str, source.shape)]
         and all(str(n) == "1" or str(a) == str(b) for n, a, b in zip(value.shape, value.stride(), source.stride()))
-        and (len(node.args) < 4 or node.args[3] in (None, 0))
+        and (_offset(node) is None or _whole_memory(node.args[0]))
     )
+
+
+def _offset(node: Node):
+    """Where an as_strided starts, if not where its argument does."""
+    return node.args[3] if len(node.args) > 3 else node.kwargs.get("storage_offset")
+
+
+def _in_order(node: Node) -> bool:
+    """Does an as_strided read what a flat copy of its argument has, dims in memory order? (That it stays inside is the operator's own check.)"""
+    value = node.args[0].meta["val"]
+    if not value.is_contiguous():
+        fixed = all(isinstance(size, int) for size in (*value.shape, *value.stride()))
+        return fixed and memory_order(value) is not None and _offset(node) is None
+    return _offset(node) is None or _whole_memory(node.args[0])
+
+
+def _whole_memory(node: Node) -> bool:
+    """Is the tensor all of its memory, in order? Of what comes from outside that may change with the call."""
+    value, given = node.meta["val"], [other.meta.get("val") for other in node.graph.nodes if other.op in ("placeholder", "get_attr")]
+    if any(is_tensor(other) and other.untyped_storage()._cdata == value.untyped_storage()._cdata for other in given):
+        return False
+    return value.is_contiguous() and str(value.storage_offset()) == "0" and str(value.untyped_storage().nbytes()) == str(value.numel() * value.element_size())
 
 
 def _hint(size) -> int:

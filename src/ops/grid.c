@@ -142,7 +142,7 @@ static int taps_of(grid *s, int axis, tap t[4]) {
 }
 /* The weighted sum over the taps of axes d and on. */
 static ty_value *sampled(grid *s, ty_value *x, tap t[3][4], const int *count, int d, ty_value **idx, ty_value *in) {
-  if (d == s->dims) {
+  if (d >= s->dims || d == 3) {
     ty_value *v = ty_c_index(s->g, x, idx);
     return in ? ty_o_sel(s->g, in, v, num(s, 0)) : v;
   }

@@ -68,6 +68,9 @@ OTHERWISE = {
     "scalar_tensor": ["scalar_tensor"],
     "log_softmax": ["log_softmax"],
     "im2col": ["nn.functional.unfold"],
+    "col2im": ["nn.functional.fold"],
+    "one_hot": ["nn.functional.one_hot"],
+    **{f"grid_sampler{n}": ["nn.functional.grid_sample"] for n in ("", "_2d", "_3d")},
     "max_unpool2d": ["nn.functional.max_unpool2d"],
     "max_unpool3d": ["nn.functional.max_unpool3d"],
     "embedding_bag": ["nn.functional.embedding_bag"],
@@ -359,6 +362,11 @@ for _kind in ("", "native_"):
 for _name, _more in (("_embedding_bag", (False, -1)), ("_embedding_bag_forward_only", (False, -1)), ("embedding_bag", (False,))):
     BY_HAND[f"aten.{_name}.default"] = lambda more=_more: [_f(9, 6), torch.tensor([1, 5, 1, 8, 0]), torch.tensor([0, 3, 3]), False, 1, False, None, *more]
 BY_HAND["aten.embedding_bag.padding_idx"] = lambda: [_f(9, 6), torch.tensor([1, 5, 1, 8, 0]), torch.tensor([0, 3, 3]), False, 2, False, None, False, 5]
+BY_HAND["aten.affine_grid_generator.default"] = lambda: [_f(2, 2, 3), [2, 3, 5, 4], False]
+BY_HAND["aten.col2im.default"] = lambda: [_f(2, 12, 25), [8, 9], [2, 3], [1, 2], [1, 0], [2, 1]]
+BY_HAND["aten.one_hot.default"] = lambda: [torch.randint(0, 5, (3, 4)), 5]
+for _name, _n in (("_2d", 2), ("_3d", 3), ("", 2)):
+    BY_HAND[f"aten.grid_sampler{_name}.default"] = lambda n=_n: [_f(2, 3, *[5] * n), _f(2, *[4] * n, n), 0, 0, False]
 BY_HAND["aten.index_put.default"] = BY_HAND["aten._unsafe_index_put.default"] = lambda: [_f(5, 4), [torch.tensor([1, 3])], _f(2, 4)]
 BY_HAND["aten.scatter.reduce"] = lambda: ([_f(3, 4), 0, torch.randint(0, 3, (2, 4)), _f(2, 4)], {"reduce": "add"})
 BY_HAND["aten.scatter.value_reduce"] = lambda: ([_f(3, 4), 0, torch.randint(0, 3, (2, 4)), 2.0], {"reduce": "multiply"})
