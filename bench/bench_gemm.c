@@ -44,7 +44,7 @@ typedef struct row { int64_t m, n, k; double cold, warm, peak, read, read_warm; 
 
 static row measure(int64_t m, int64_t n, int64_t k, int rounds) {
   row r = {m, n, k, 1e9, 1e9, 0, 0, 0};
-  size_t floats = (size_t)ty_packed_b_floats(ks->nr, k, n), bytes = (floats * 4 + 4095) / 4096 * 4096, copies = cold_bytes / bytes;
+  size_t floats = (size_t)ty_packed_b_words(TY_FORMAT_f32, ks->nr, k, n), bytes = (floats * 4 + 4095) / 4096 * 4096, copies = cold_bytes / bytes;
   float *a = ty_pages_alloc((size_t)(m * k) * 4), *c = ty_pages_alloc((size_t)(m * n) * 4);
   for (int64_t i = 0; i < m * k; i++) a[i] = (float)(i % 7) * 0.1f;
   gemm = (ty_gemm){.batch = 1, .heads = 1, .m = m, .n = n, .k = k, .a = a, .lda = k, .b = memory, .c = c, .ldc = n};
@@ -111,7 +111,7 @@ int main(int argc, char **argv) {
       if (om && i + j > 0) continue;
       int64_t m = om ? om : rows[i], n = om ? on : shapes[j][0], k = om ? ok : shapes[j][1];
       row r = measure(m, n, k, rounds);
-      double flop = 2.0 * (double)m * (double)n * (double)k, bytes = 4.0 * (double)ty_packed_b_floats(ks->nr, k, n), roof = r.peak;
+      double flop = 2.0 * (double)m * (double)n * (double)k, bytes = 4.0 * (double)ty_packed_b_words(TY_FORMAT_f32, ks->nr, k, n), roof = r.peak;
       if (flop / (bytes / r.read) < roof) roof = flop / (bytes / r.read);
       printf("%4ld %5ld %5ld | %7.1f %6.1f %6.1f | %7.1f %5.1f %5.1f %6.1f %5.1f | %7.1f %5.1f %6.1f %5.1f\n", (long)m, (long)n, (long)k, r.peak / 1e9,
              r.read / 1e9, r.read_warm / 1e9, flop / r.cold / 1e9, 100 * flop / r.cold / r.peak, 100 * flop / r.cold / roof, bytes / r.cold / 1e9,

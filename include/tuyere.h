@@ -109,6 +109,8 @@ typedef struct tuyere_options {
   int sizes_kept;      /* compile: tuples of input sizes whose plans are kept; 0: LRU_CACHE_CAPACITY, or 64 */
   int huge_pages;      /* compile: huge pages for working memory and packed weights: 1 yes, -1 no; 0: THP_MEM_ALLOC_ENABLE, or yes */
   bool no_compiler;    /* compile: never call a C compiler; loops are interpreted, slower, with the same results */
+  const char *fpmath;  /* matrix products of float32: "f32", or "bf16": both sides are rounded to it, sums stay float32; NULL: by the
+                        * environment (TUYERE_FPMATH, DNNL_DEFAULT_FPMATH_MODE), else "f32" */
 } tuyere_options;
 /* Compiles an archive for this machine; weights are packed now. The archive stays as it was, and may be destroyed. */
 TUYERE_API tuyere_status tuyere_model_compile(tuyere_context *, const tuyere_model *archive, const tuyere_options *, tuyere_model **out);

@@ -76,6 +76,8 @@ def _graph_lines(graph: Graph) -> list[str]:
             lines.append(f"  {name}{times}: {reason}{where}")
     for i, program in enumerate(graph.programs):
         lines.append(f"program {i}: compiler: {program.get('compiler', '?')}")
+        if program.get("fpmath", "f32") != "f32":
+            lines.append(f"  fpmath {program['fpmath']}")
         for number, step in enumerate(program.get("steps", [])):
             lines.append(f"  {number:4d} {'fold ' if step.get('fold') else ''}{step.get('name', '?')}  [{step.get('kernel', '?')}]")
             if step.get("fused"):

@@ -2,8 +2,13 @@
 
 import dataclasses
 import difflib
+import os
+
+import torch
 
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+FPMATH = ("f32", "bf16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,12 +20,17 @@ class Options:
     threads: int = 0  # of a run of this model, at most; 0: those of the process (OMP_NUM_THREADS, tuyere.set_threads)
     sizes_kept: int = 0  # tuples of input sizes whose plans are kept; 0: LRU_CACHE_CAPACITY, or 64
     huge_pages: bool | None = None  # for working memory and packed weights; None: THP_MEM_ALLOC_ENABLE, or yes
+    fpmath: str | None = None  # "f32", or "bf16": matrix products of float32 round to bf16 and sum in float32; None: see parse
     dump: str | None = None  # comma-separated passes, or "all": graph text after them goes to stderr
     strict: bool = False  # raise what went wrong inside tuyere instead of running in PyTorch (for debugging)
 
 
 def parse(options, mode=None) -> Options:
-    """Options from a mapping; an unknown name or a wrong type is a ValueError that lists the known ones."""
+    """Options from a mapping; an unknown name or a wrong type is a ValueError that lists the known ones.
+
+    fpmath is what was asked for, else what TUYERE_FPMATH says, else "bf16" where torch.set_float32_matmul_precision("medium") was
+    called or DNNL_DEFAULT_FPMATH_MODE is BF16, else "f32".
+    """
     if mode not in MODES:
         raise ValueError(f"tuyere: unknown mode {mode!r}; known modes: {', '.join(map(repr, MODES[1:]))}")
     known = {field.name: field for field in dataclasses.fields(Options)}
@@ -34,4 +44,8 @@ def parse(options, mode=None) -> Options:
         if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or not 0 <= value < 2**31)):
             names = "an int of at least 0" if kind is int else "a " + getattr(kind, "__name__", str(kind).replace(" | ", " or "))
             raise ValueError(f"tuyere: option {name!r} must be {names}, got {value!r}")
+    if given.get("fpmath") not in (None, *FPMATH):
+        raise ValueError(f"tuyere: option 'fpmath' must be one of {', '.join(map(repr, FPMATH))}, got {given['fpmath']!r}")
+    if given.get("fpmath") is None and not os.environ.get("TUYERE_FPMATH") and torch.get_float32_matmul_precision() == "medium":
+        given["fpmath"] = "bf16"
     return Options(**given)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "emit/cache.h"
 #include "emit/cc.h"
 #include "emit/emit.h"
@@ -136,6 +137,19 @@ static void compile_loops(ty_ctx *ctx, ty_model *m, const ty_options *o) {
   ty_free(loops);
 }
 
+/* A mistake in the environment is said, and no error. */
+static ty_status choose_format(ty_ctx *ctx, const ty_options *o, ty_graph *g) {
+  const char *own = getenv("TUYERE_FPMATH"), *theirs = getenv("DNNL_DEFAULT_FPMATH_MODE");
+  ty_format f = TY_FORMAT_f32;
+  if (o->fpmath) {
+    if (!ty_format_parse(o->fpmath, &f)) return ty_fail(ctx, TY_INVALID, "fpmath is \"f32\" or \"bf16\", not \"%.40s\"", o->fpmath);
+  } else if (own && *own) {
+    if (!ty_format_parse(own, &f)) ty_log(ctx, "TUYERE_FPMATH=%.40s ignored (known: f32, bf16)", own);
+  } else if (theirs && (!strcasecmp(theirs, "BF16") || !strcasecmp(theirs, "ANY"))) f = TY_FORMAT_bf16;
+  g->format = ty_formats[f].name;
+  return TY_OK;
+}
+
 ty_status ty_model_compile(ty_ctx *ctx, ty_graph *g, const ty_options *opts, ty_model **out) {
   static const ty_options none;
   if (!opts) opts = &none;
@@ -146,7 +160,8 @@ ty_status ty_model_compile(ty_ctx *ctx, ty_graph *g, const ty_options *opts, ty_
   g->eager = opts->eager;
   double t0 = ty_now();
   count_operators(m);
-  ty_status st = passes(ctx, m, opts);
+  ty_status st = choose_format(ctx, opts, g);
+  if (!st) st = passes(ctx, m, opts);
   double t = ty_now();
   if (!st) st = ty_schedule(ctx, g, opts->panel, &m->sched);
   if (!st) {
@@ -227,6 +242,11 @@ char *ty_model_explain(const ty_model *m) {
   ty_program_memory(m->sched->program, &mem);
   ty_str_add(&s, "], \"compile\": {\"seconds\": %.6f, \"loops\": %d, \"built\": %d}, \"compiler\": ", m->seconds, m->sched->loops.n, m->nbuilt);
   json_text(&s, m->compiler);
+  ty_format format = TY_FORMAT_f32;
+  ty_format_parse(m->graph->format, &format);
+  const ty_products *by = ty_products_get(ty_kernels_get(ty_cpu_get()->isa), format);
+  ty_str_add(&s, ", \"fpmath\": \"%s%s\"", m->graph->format,
+             format == TY_FORMAT_f32 ? "" : by->words ? ": products of bf16 pairs, sums in float32" : ": weights are bf16; this CPU multiplies no bf16, products are float32");
   ty_str_add(&s, ", \"isa\": \"%s\", \"memory\": {\"arena\": %zu, \"arena_naive\": %zu, \"state\": %zu, \"literals\": %zu, \"buffers\": %d, \"barriers\": %d, \"steps\": %d}}",
              ty_cpu_get()->isa_name, mem.arena, mem.arena_naive, mem.state, mem.literals, mem.buffers, mem.barriers, mem.steps);
   if (s.failed) { ty_str_free(&s); return NULL; }

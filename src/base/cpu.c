@@ -16,6 +16,13 @@ const char *ty_isa_name(ty_isa isa) { return isas[isa].name; }
 const char *ty_arch_name(ty_arch a) { return a == TY_ARCH_X86_64 ? "x86_64" : a == TY_ARCH_AARCH64 ? "aarch64" : "any"; }
 ty_arch ty_isa_arch(ty_isa isa) { return isas[isa].arch; }
 
+#if defined __x86_64__
+/* What TUYERE_ISA may say beyond levels: one with some of its extensions. A level's own name leaves all of them out. */
+static const struct { const char *name; ty_isa isa; bool vnni, bf16; } extended[] = {{"avx512_vnni", TY_ISA_AVX512, true, false},
+                                                                                    {"avx512_bf16", TY_ISA_AVX512, true, true}};
+enum { NEXTENDED = sizeof extended / sizeof *extended };
+#endif
+
 static ty_cpu cpu; /* written once, under pthread_once */
 static pthread_once_t cpu_once = PTHREAD_ONCE_INIT;
 
@@ -130,15 +137,35 @@ static void unknown_level(const char *env) {
   fprintf(stderr, "tuyere: TUYERE_ISA=%.40s ignored (known: %s", env, isas[0].name);
   for (int i = 1; i < TY_NISA; i++)
     if (is_here(i)) fprintf(stderr, ", %s", isas[i].name);
+#if defined __x86_64__
+  for (int i = 0; i < NEXTENDED; i++) fprintf(stderr, ", %s", extended[i].name);
+#endif
   fprintf(stderr, ")\n");
+}
+
+/* Takes out what env does not name; the highest level it leaves. */
+static ty_isa lower(ty_cpu *c, const char *env) {
+  ty_isa most = TY_NISA - 1;
+#if defined __x86_64__
+  for (int i = 0; i < NEXTENDED; i++)
+    if (!strcmp(env, extended[i].name)) {
+      c->avx512_vnni &= extended[i].vnni, c->avx512_bf16 &= extended[i].bf16, c->amx_bf16 = false;
+      return extended[i].isa;
+    }
+#endif
+  if (!ty_isa_parse(env, &most) || !is_here((int)most)) {
+    unknown_level(env);
+    return TY_NISA - 1;
+  }
+  c->avx512_vnni = c->avx512_bf16 = c->amx_bf16 = false;
+  return most;
 }
 
 static void cpu_init(void) {
   const char *env = getenv("TUYERE_ISA");
-  ty_isa most = TY_NISA - 1;
   cpu.levels = 1u << TY_ISA_PORTABLE;
   probe(&cpu);
-  if (env && *env && (!ty_isa_parse(env, &most) || !is_here((int)most))) unknown_level(env), most = TY_NISA - 1;
+  ty_isa most = env && *env ? lower(&cpu, env) : TY_NISA - 1;
   cpu.levels &= (2u << most) - 1;
   for (int i = 0; i < TY_NISA; i++)
     if (cpu.levels >> i & 1) cpu.isa = (ty_isa)i;

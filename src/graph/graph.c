@@ -7,6 +7,7 @@ ty_graph *ty_graph_create(ty_ctx *ctx) {
   ty_graph *g = ty_alloc(sizeof *g);
   if (!g) return NULL;
   g->ctx = ctx;
+  g->format = "f32";
   if (dim_init(g)) return g;
   ty_graph_destroy(g);
   return NULL;

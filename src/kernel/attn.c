@@ -68,7 +68,7 @@ static void attn_product(const ty_kernels *ks, int64_t m, int64_t columns, int64
   int64_t vectors = kernel_ceil(columns, ks->lanes), runs = kernel_ceil(vectors, ks->nr / ks->lanes);
   for (int64_t r = 0; r < runs; r++) {
     int64_t v0 = kernel_share(vectors, r, runs), nv = kernel_share(vectors, r + 1, runs) - v0, at = v0 * ks->lanes;
-    ks->gemm[nv - 1][m - 1](k, a, lda, b + at, ldb, c + at, ldc, accumulate, (const char *)b, 0);
+    ks->f32->gemm[nv - 1][m - 1](k, a, lda, b + at, ldb, c + at, ldc, accumulate, (const char *)b, 0);
   }
 }
 
@@ -99,7 +99,7 @@ static void attn_scores(const ty_kernels *ks, const ty_attn *t, const attn_plan 
     int64_t nv = kernel_ceil(kernel_min(ks->nr, n - j), ks->lanes);
     for (int64_t a = 0, r0 = 0; a < strips; a++) {
       int64_t r1 = kernel_share(m, a + 1, strips);
-      ks->gemm[nv - 1][r1 - r0 - 1](t->d, q + r0 * t->q_s, t->q_s, x->kp + j * t->d, ks->nr, s + r0 * p->ld_s + j, p->ld_s, 0,
+      ks->f32->gemm[nv - 1][r1 - r0 - 1](t->d, q + r0 * t->q_s, t->q_s, x->kp + j * t->d, ks->nr, s + r0 * p->ld_s + j, p->ld_s, 0,
                                    (const char *)x->kp, 0);
       r0 = r1;
     }

@@ -170,7 +170,7 @@ static void strip_edge(const ty_kernels *ks, const direct_plan *p, const block *
       if (n == 0) continue;
       int64_t shift = t->at + lo * lda + runs[0].a, back = runs[0].a;
       for (int64_t i = 0; i < n; i++) runs[i].a -= back;
-      ks->conv[u->nv - 1][hi - lo - 1](n, runs, u->x + shift, lda, u->b, u->ldb, c + lo * ldc, ldc, started, u->ahead, u->step);
+      ks->f32->conv[u->nv - 1][hi - lo - 1](n, runs, u->x + shift, lda, u->b, u->ldb, c + lo * ldc, ldc, started, u->ahead, u->step);
       started = true;
     }
     if (!started) strip_zero(c, ldc, t->n, u->nv * ks->lanes), started = true;
@@ -195,7 +195,7 @@ static void direct_columns(const ty_kernels *ks, const direct_plan *p, const blo
         n = runs_list(p, b, kd, kh, 0, v->s.k[2], runs), back = n ? runs[0].a : 0;
         for (int64_t r = 0; r < n; r++) runs[r].a -= back;
       }
-      if (n) ks->conv[u.nv - 1][t->n - 1](n, runs, u.x + (t->at + back), lda, u.b, u.ldb, c, ldc, !u.first, u.ahead, u.step);
+      if (n) ks->f32->conv[u.nv - 1][t->n - 1](n, runs, u.x + (t->at + back), lda, u.b, u.ldb, c, ldc, !u.first, u.ahead, u.step);
       else if (u.first) strip_zero(c, ldc, t->n, u.nv * ks->lanes);
     }
     u.ahead += (b->t1 - b->t0) * (b->c1 - b->c0) * u.step;

@@ -93,7 +93,7 @@ static void wino_products(const ty_kernels *ks, int64_t m, int64_t c, const floa
       int64_t nv = kernel_ceil(kernel_min(ks->nr, real - j), ks->lanes);
       for (int64_t s = 0, m0 = 0; s < strips; s++) {
         int64_t m1 = kernel_share(m, s + 1, strips);
-        ks->gemm[nv - 1][m1 - m0 - 1](c, a + m0 * c, c, b + j, width, to + m0 * width + j, width, 0, ahead + s * each, step);
+        ks->f32->gemm[nv - 1][m1 - m0 - 1](c, a + m0 * c, c, b + j, width, to + m0 * width + j, width, 0, ahead + s * each, step);
         m0 = m1;
       }
     }

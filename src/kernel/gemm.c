@@ -1,15 +1,17 @@
-/* gemm.c: the float32 GEMM driver: splits work over threads, blocks it for the caches, packs run-time B, calls epilogues.
+/* gemm.c: the GEMM driver: splits work over threads, blocks it for the caches, packs run-time B, calls epilogues.
  *
  * Order of the loops in a thread: product, run of packed panels, block of rows, tile (group of panels), block of k, panel,
  * strip of MR rows. A block of rows of A stays in L2 over a tile; a block of a panel stays near L1 over the strips. A is read
- * where it lies, rows a multiple of 4 KiB apart included: copying it measured slower at every k from 1,024 to 16,384. */
+ * where it lies, rows a multiple of 4 KiB apart included: copying it measured slower at every k from 1,024 to 16,384. Where
+ * products take A as words of the weights' format, a block of rows is made into words once, before its tiles. */
 #include "kernel/kernel_int.h"
 
 enum {
   ROWS_MAX = 128,       /* rows of a tile */
   TILE_FLOATS = 24576,  /* largest tile */
   TILE_COLUMNS = 768,   /* widest tile */
-  K_BLOCK = 384,        /* k values at a time, when there are rows enough to come back to them */
+  K_BLOCK = 384,        /* rows of B at a time, when there are rows of A enough to come back to them */
+  A_WORDS = 256 << 10,  /* A as words at a time */
   K_BLOCK_ROWS = 32,    /* fewer rows than this: panels are read once, straight through */
   B_FLOATS = 128 << 10, /* run-time B packed at a time */
   NEAR = 1024,          /* floats of B to prefetch ahead when there is one strip */
@@ -17,23 +19,27 @@ enum {
 
 /* How one product is cut; the same for all threads. */
 typedef struct gemm_plan {
+  const ty_products *by;
   int64_t rows;    /* of a block, at most */
-  int64_t kc;      /* block of k */
+  int64_t kr;      /* rows of B */
+  int64_t kc;      /* a block of them */
   int64_t group;   /* panels of a tile, at most */
   int64_t b_chunk; /* panels of run-time B packed at a time; 0: packed already */
-  int64_t tile_at, b_at, bytes;
+  int64_t tile_at, a_at, b_at, bytes;
 } gemm_plan;
 
 static gemm_plan gemm_plan_make(const ty_kernels *ks, const ty_gemm *g) {
-  gemm_plan p = {0};
-  int64_t panels = kernel_max(1, ty_packed_b_panels(ks->nr, g->n)), k = kernel_max(1, g->k);
-  p.rows = kernel_max(ks->mr, kernel_min(ROWS_MAX / ks->mr * ks->mr, kernel_up(g->m, ks->mr)));
+  gemm_plan p = {.by = ty_products_get(ks, g->format), .kr = ty_format_rows(g->format, g->k)};
+  int64_t panels = kernel_max(1, ty_packed_b_panels(ks->nr, g->n)), k = kernel_max(1, p.kr), most = ROWS_MAX;
+  if (p.by->words) most = kernel_max(ks->mr, kernel_min(most, A_WORDS / k));
+  p.rows = kernel_max(ks->mr, kernel_min(most / ks->mr * ks->mr, kernel_up(g->m, ks->mr)));
   p.kc = k;
   if (g->m >= K_BLOCK_ROWS && k > K_BLOCK) p.kc = kernel_up(kernel_ceil(k, kernel_ceil(k, K_BLOCK)), 16);
   p.group = kernel_max(1, kernel_min(panels, kernel_min(TILE_COLUMNS, TILE_FLOATS / p.rows) / ks->nr));
   if (g->b_strided) p.b_chunk = kernel_min(panels, kernel_max(1, B_FLOATS / (k * ks->nr)));
   int64_t at = 0;
   p.tile_at = at, at += kernel_up(p.rows * p.group * ks->nr, 16);
+  p.a_at = at, at += p.by->words ? kernel_up(p.rows * k, 16) : 0;
   p.b_at = at, at += p.b_chunk * k * ks->nr;
   p.bytes = at * (int64_t)sizeof(float);
   return p;
@@ -61,19 +67,19 @@ static void gemm_copy(int64_t m, int64_t n, const float *src, int64_t ls, float 
 typedef struct gemm_packed { const float *p; int64_t nr, first; } gemm_packed;
 
 /* Where the tier's panel q lies: its rows are those of the wider panel, b.nr apart. */
-static const float *gemm_panel(const ty_kernels *ks, gemm_packed b, int64_t k, int64_t q) {
+static const float *gemm_panel(const ty_kernels *ks, gemm_packed b, int64_t kr, int64_t q) {
   int64_t at = (q - b.first) * ks->nr;
-  return b.p + at / b.nr * b.nr * k + at % b.nr;
+  return b.p + at / b.nr * b.nr * kr + at % b.nr;
 }
 
 /* One tile: rows [0, m) of a against panels [p0, p1) of b, into c (row stride ldc). wide: c has room for whole
  * panels; else the last panel's columns beyond n are left alone, by way of `spill` (room for m rows of a panel).
  * after: what will be read when the tile is done. */
-static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64_t n, int64_t values, const float *a, int64_t lda,
                       gemm_packed b, int64_t p0, int64_t p1, float *c, int64_t ldc, bool wide, float *spill, const float *after) {
-  int64_t strips = kernel_ceil(m, ks->mr), nr = ks->nr, ldb = b.nr;
+  int64_t strips = kernel_ceil(m, ks->mr), nr = ks->nr, ldb = b.nr, k = p->kr, per = p->by->words ? 1 : ty_formats[p->by->format].per;
   for (int64_t k0 = 0; k0 < k; k0 += p->kc) {
-    int64_t kb = kernel_min(p->kc, k - k0);
+    int64_t kb = kernel_min(p->kc, k - k0), ka = p->by->words ? kb : kernel_min(kb * per, values - k0 * per);
     for (int64_t q = p0; q < p1; q++) {
       int64_t w = kernel_min(nr, n - q * nr), nv = kernel_ceil(w, ks->lanes);
       const float *bq = gemm_panel(ks, b, k, q) + k0 * ldb;
@@ -87,8 +93,7 @@ static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64
       if (!wide && w < nv * ks->lanes) cq = spill, ld = nr;
       for (int64_t s = 0, m0 = 0; s < strips; s++) {
         int64_t m1 = kernel_share(m, s + 1, strips);
-        ks->gemm[nv - 1][m1 - m0 - 1](kb, a + m0 * lda + k0, lda, bq, ldb, cq + m0 * ld, ld, k0 > 0, ahead + s * each,
-                                     step);
+        p->by->gemm[nv - 1][m1 - m0 - 1](ka, a + m0 * lda + k0 * per, lda, bq, ldb, cq + m0 * ld, ld, k0 > 0, ahead + s * each, step);
         m0 = m1;
       }
     }
@@ -107,10 +112,14 @@ static void gemm_run(const ty_kernels *ks, const ty_gemm *g, const gemm_plan *p,
   for (int64_t m0 = r0; m0 < r1; m0 += step) {
     int64_t m1 = kernel_min(m0 + step, r1), lda = g->lda;
     const float *a = g->a + i * g->a_batch + j * g->a_head + m0 * lda;
+    if (p->by->words && g->k) {
+      for (int64_t r = 0; r < m1 - m0; r++) p->by->words(g->k, a + r * lda, scratch + p->a_at + r * p->kr);
+      a = scratch + p->a_at, lda = p->kr;
+    }
     for (int64_t t = 0; t < tiles; t++) {
       int64_t q0 = p0 + kernel_share(p1 - p0, t, tiles), q1 = p0 + kernel_share(p1 - p0, t + 1, tiles);
       int64_t n0 = q0 * nr, n1 = kernel_min(q1 * nr, g->n), ldt = (q1 - q0) * nr;
-      const float *then = q1 < p1 ? gemm_panel(ks, b, g->k, q1) : m1 < r1 ? gemm_panel(ks, b, g->k, p0) : after;
+      const float *then = q1 < p1 ? gemm_panel(ks, b, p->kr, q1) : m1 < r1 ? gemm_panel(ks, b, p->kr, p0) : after;
       float *c = g->epi ? tile : g->c + i * g->c_batch + j * g->c_head + m0 * g->ldc + n0;
       int64_t ldc = g->epi ? ldt : g->ldc;
       if (g->k == 0)
@@ -140,7 +149,7 @@ static gemm_packed gemm_b(const ty_kernels *ks, const ty_gemm *g, int64_t batch)
 }
 static const float *gemm_unit(const ty_kernels *ks, const ty_gemm *g, int64_t u) { /* its panel */
   int64_t panels = ty_packed_b_panels(ks->nr, g->n);
-  return gemm_panel(ks, gemm_b(ks, g, u / panels), g->k, u % panels);
+  return gemm_panel(ks, gemm_b(ks, g, u / panels), ty_format_rows(g->format, g->k), u % panels);
 }
 
 void ty_gemm_f32(const ty_kernels *ks, const ty_gemm *g, int tid, int nt, void *scratch) {
@@ -168,7 +177,7 @@ void ty_gemm_f32(const ty_kernels *ks, const ty_gemm *g, int tid, int nt, void *
       int64_t q1 = kernel_min(q0 + p.b_chunk, p1);
       const float *first = g->b + i * g->b_batch + j * g->b_head + q0 * ks->nr * g->ldn;
       if (first != last || last_n < q1 - q0)
-        ks->pack_b((int)ks->nr, g->k, g->n - q0 * ks->nr, first, g->ldk, g->ldn, packed, 0, q1 - q0);
+        ty_pack_b(ks, g->format, (int)ks->nr, g->k, g->n - q0 * ks->nr, first, g->ldk, g->ldn, packed, 0, q1 - q0);
       last = first, last_n = q1 - q0;
       gemm_run(ks, g, &p, tid, i, j, s.r0, s.r1, (gemm_packed){packed, ks->nr, q0}, q0, q1, packed, scratch);
     }

@@ -5,7 +5,6 @@ const ty_kernels *ty_kernels_get(ty_isa isa) {
   const ty_kernels *best = &ty_kernels__portable;
 #define TY_TIER(tier, id, mr, nr, lanes) if ((id) <= isa) best = &ty_kernels__##tier;
 #include "kernel/kernels.def"
-#undef TY_TIER
   return best;
 }
 
@@ -14,18 +13,61 @@ int ty_kernels_panel(ty_isa isa) {
   switch (isa) {
 #define TY_TIER(tier, id, mr, nr, lanes) case id: return nr;
 #include "kernel/kernels.def"
-#undef TY_TIER
     default: return 0;
   }
 }
 #undef TY_TIERS_ALL
 
-void ty_pack_b_f32(const ty_kernels *ks, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst) {
-  ty_pack_b_f32_range(ks, nr, k, n, b, ldk, ldn, dst, 0, ty_packed_b_panels(nr, n));
+const ty_format_info ty_formats[TY_NFORMATS] = {
+#define TY_FORMAT(format, bits, per) {#format, bits, per},
+#include "kernel/kernels.def"
+};
+
+bool ty_format_parse(const char *name, ty_format *out) {
+  for (int i = 0; i < TY_NFORMATS; i++)
+    if (!strcmp(name, ty_formats[i].name)) return *out = (ty_format)i, true;
+  return false;
 }
 
-void ty_pack_b_f32_range(const ty_kernels *ks, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
-                         int64_t p0, int64_t p1) {
+const ty_products *ty_products_row(int i, const ty_kernels **tier, bool *runs) {
+  const ty_cpu *c = ty_cpu_get();
+  (void)c;
+#define TY_PRODUCTS(format, of, name, has) \
+  if (i-- == 0) return *tier = &ty_kernels__##of, *runs = ty_cpu_runs(ty_kernels__##of.isa) && (has), &ty_products_##format##__##name;
+#include "kernel/kernels.def"
+  return NULL;
+}
+
+const ty_products *ty_products_get(const ty_kernels *ks, ty_format format) {
+  const ty_products *best = ks->f32, *row;
+  const ty_kernels *tier;
+  bool runs;
+  for (int i = 0; format != TY_FORMAT_f32 && (row = ty_products_row(i, &tier, &runs)); i++)
+    if (tier == ks && row->format == format && runs) best = row;
+  return best;
+}
+
+enum { PAIRED = 3072 }; /* values of a panel that are paired at a time, where that makes a pair of rows */
+
+void ty_pack_b(const ty_kernels *ks, ty_format format, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
+               int64_t p0, int64_t p1) {
   if (nr % ks->lanes) ks = &ty_kernels__portable; /* narrower than a vector */
-  ks->pack_b(nr, k, n, b, ldk, ldn, dst, p0, p1);
+  if (format == TY_FORMAT_f32) {
+    ks->pack_b(nr, k, n, b, ldk, ldn, dst, p0, p1);
+    return;
+  }
+  float some[PAIRED];
+  for (int64_t p = p0; p < p1; p++) {
+    float *d = dst + p * nr * ty_format_rows(format, k);
+    for (int64_t j = 0; j < nr; j += PAIRED / 2) { /* a panel is rarely so wide that its columns are taken in parts */
+      int64_t wide = kernel_min(nr - j, PAIRED / 2), deep = PAIRED / wide / 2 * 2, at = p * nr + j;
+      for (int64_t k0 = 0; k0 < k; k0 += deep) {
+        int64_t kb = kernel_min(deep, k - k0), real = kernel_max(0, kernel_min(wide, n - at));
+        if (real) ks->pack_b((int)wide, kb, real, b + k0 * ldk + at * ldn, ldk, ldn, some, 0, 1);
+        else memset(some, 0, (size_t)(kb * wide) * sizeof *some);
+        if (kb % 2) memset(some + kb * wide, 0, (size_t)wide * sizeof *some);
+        for (int64_t r = 0; r < kb; r += 2) ks->pair(wide, some + r * wide, some + (r + 1) * wide, d + (k0 + r) / 2 * nr + j);
+      }
+    }
+  }
 }

@@ -3,15 +3,28 @@
  * Everything here is freestanding: no allocation, no globals, no system calls. Callers own all memory, scratch included.
  * Drivers are SPMD: each of nt threads calls with its tid in [0, nt) and its own scratch; a call returns when that thread's
  * share is done, and the result is complete when all have returned (the caller's barrier). nt may change rounding, no more.
- * Sizes and strides are in elements. float32 throughout unless a name says f64. NaN and infinities propagate. */
+ * Sizes and strides are in elements. float32 throughout unless a name says f64, but for packed weights, which have a format. NaN and
+ * infinities propagate. */
 #ifndef TY_KERNEL_H
 #define TY_KERNEL_H
 #include "base/base.h"
 
 enum { TY_KERNEL_MR_MAX = 8, TY_KERNEL_NV_MAX = 3 };
 
+/* How packed weights are stored (kernels.def). bf16: the upper halves of float32, rounded to nearest even; NaN stays NaN. */
+typedef enum ty_format {
+#define TY_FORMAT(format, bits, per) TY_FORMAT_##format,
+#include "kernel/kernels.def"
+  TY_NFORMATS
+} ty_format;
+typedef struct ty_format_info { const char *name; int bits, per; } ty_format_info;
+extern const ty_format_info ty_formats[TY_NFORMATS];
+bool ty_format_parse(const char *name, ty_format *out);
+static inline int64_t ty_format_rows(ty_format f, int64_t k) { return (k + ty_formats[f].per - 1) / ty_formats[f].per; } /* words of a column */
+
 /* C[mr, nv*lanes] (+)= A[mr, k] B[k, nv*lanes]: a rows lda apart with k contiguous, b rows ldb apart. accumulate: add to C.
- * Prefetches ahead + p*step (bytes) at the p-th value of k: what comes after b. Any address will do; b and 0 for nothing. */
+ * Prefetches ahead + p*step (bytes) at the p-th row of b: what comes after b. Any address will do; b and 0 for nothing.
+ * For formats other than f32, b (and a, where ty_products.words is set) holds words, whatever their pointers say. */
 typedef void (*ty_gemm_f32_fn)(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc,
                                int accumulate, const char *ahead, int64_t step);
 
@@ -65,21 +78,33 @@ typedef struct ty_rnn {
   float *c, *m;                       /* [d][b][h]: LSTM: the cell's state, the last one in the end; with whr: room */
 } ty_rnn;
 
-/* The kernels of a tier. gemm[nv-1][mr-1] for nv in [1, nr/lanes] and mr in [1, mr]; NULL elsewhere. */
+/* Micro-kernels for weights of one format: gemm[nv-1][mr-1] for nv in [1, nr/lanes] and mr in [1, mr] of the tier; NULL elsewhere.
+ * words: NULL where a is read as it is, float32, and weights are widened; k then counts values, and the last word of an odd k counts once.
+ * Else it makes words of a row of k values of A, zeros after the last, for products of words with words: a, lda and k count words.
+ * Either way b's rows are words. */
+typedef struct ty_products {
+  ty_format format;
+  const char *name; /* "avx512_bf16" */
+  ty_gemm_f32_fn gemm[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
+  ty_conv_f32_fn conv[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
+  void (*words)(int64_t k, const float *a, float *to);
+} ty_products;
+
+/* The kernels of a tier. */
 typedef struct ty_kernels {
   ty_isa isa;
   const char *name;
   int mr, nr, lanes;
-  ty_gemm_f32_fn gemm[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
-  ty_conv_f32_fn conv[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
+  const ty_products *f32;
   ty_narrow_f32_fn narrow[TY_NARROW_FORMS][TY_KERNEL_MR_MAX];
   ty_depth_f32_fn depth[TY_DEPTH_WINDOWS][TY_DEPTH_STRIDES][TY_KERNEL_MR_MAX]; /* [k / 2 - 1][stride - 1][mr - 1]; NULL for few rows */
   /* Winograd F(4x4, 3x3), one tile. in: c channels of 6x6 pixels of x, those out of lines [y0, y1) and columns [x0, x1) being 0, to the
    * 36 values v + i*plane. out: n channels (whole vectors) of 36 values to `lines` x `pixels` of 4x4 pixels. */
   void (*wino_in)(int64_t c, const float *x, int64_t line, int64_t pixel, int64_t y0, int64_t y1, int64_t x0, int64_t x1, float *v, int64_t plane);
   void (*wino_out)(int64_t n, const float *m, int64_t plane, float *y, int64_t line, int64_t pixel, int64_t lines, int64_t pixels);
-  /* Panels [p0, p1) of B[k, n], see ty_pack_b_f32. */
+  /* Panels [p0, p1) of B[k, n] as float32, see ty_pack_b. */
   void (*pack_b)(int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst, int64_t p0, int64_t p1);
+  void (*pair)(int64_t n, const float *lo, const float *hi, float *words); /* n words of bf16; words may be lo */
   void (*exp)(int64_t n, const float *x, float *y); /* within 2 ulp; exp(-inf) = 0, overflow gives inf; x == y allowed */
   void (*scale)(int64_t n, float *x, float by);
   void (*dot_rows)(int64_t rows, int64_t d, const float *q, const float *k, int64_t ldk, float *out); /* out[i] = q . k[i] */
@@ -94,17 +119,23 @@ typedef struct ty_kernels {
 /* The tier's kernels, or the next lower tier that is built. Never NULL. Does not probe the CPU: see ty_cpu_get. */
 const ty_kernels *ty_kernels_get(ty_isa);
 int ty_kernels_panel(ty_isa); /* nr of a tier of any architecture, built here or not */
+/* The tier's products for a format that are best on this CPU (ty_cpu_get). Never NULL. */
+const ty_products *ty_products_get(const ty_kernels *, ty_format);
+static inline const char *ty_products_text(const ty_products *p) { /* for names of kernels */
+  return p->format == TY_FORMAT_f32 || p->words ? "" : ", weights widened to float32";
+}
+/* The rows of kernels.def in turn, for tests: NULL after the last. tier: whose row it is; runs: this CPU has what it needs. */
+const ty_products *ty_products_row(int i, const ty_kernels **tier, bool *runs);
 
-/* Packed B: panels of nr columns, each k-major [k][nr], the last padded with zeros; panel p starts at p*k*nr. dst is 64-byte
- * aligned. B[i, j] = b[i*ldk + j*ldn], so a torch Linear weight [N, K] has ldk 1, ldn K.
+/* Packed B: panels of nr columns, each of rows [k / per][nr] of words, the last of each padded with zeros; panel p starts at
+ * p*rows*nr. dst is 64-byte aligned. B[i, j] = b[i*ldk + j*ldn], so a torch Linear weight [N, K] has ldk 1, ldn K.
  * nr is any multiple of 8, so that weights packed once serve every tier: a tier multiplies from panels whose width is a
  * multiple of its own, and is fastest with its own. The tier that packs makes no difference to the bytes. */
 static inline int64_t ty_packed_b_panels(int nr, int64_t n) { return (n + nr - 1) / nr; }
-static inline int64_t ty_packed_b_floats(int nr, int64_t k, int64_t n) { return ty_packed_b_panels(nr, n) * nr * k; }
-void ty_pack_b_f32(const ty_kernels *, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst);
-/* Panels [p0, p1) only, so that threads can share the work; dst is the start of the whole packed B. */
-void ty_pack_b_f32_range(const ty_kernels *, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
-                         int64_t p0, int64_t p1);
+static inline int64_t ty_packed_b_words(ty_format f, int nr, int64_t k, int64_t n) { return ty_packed_b_panels(nr, n) * nr * ty_format_rows(f, k); }
+/* Panels [p0, p1), so that threads can share the work; dst is the start of the whole packed B. */
+void ty_pack_b(const ty_kernels *, ty_format, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst, int64_t p0,
+               int64_t p1);
 
 /* Epilogue: rows [m0, m1), columns [n0, n1) of product `batch` (= outer*heads + head) are complete in acc[(i-m0)*ldacc + j-n0].
  * It writes the result wherever it likes, and may overwrite acc's tile in place ((float *)acc). Each element of the
@@ -117,7 +148,8 @@ typedef struct ty_gemm {
   int64_t batch, heads;
   int64_t m, n, k;
   const float *a; int64_t lda, a_batch, a_head;    /* k contiguous */
-  const float *b; int64_t b_batch, b_head;         /* packed (ty_pack_b_f32), unless b_strided; strides may be 0 */
+  ty_format format;                                /* of packed b; of what is packed in scratch, where b_strided */
+  const float *b; int64_t b_batch, b_head;         /* packed (ty_pack_b), unless b_strided; strides (of words) may be 0 */
   int b_nr;                                        /* packed b: columns of its panels, a multiple of the tier's nr; 0: nr */
   bool b_strided; int64_t ldk, ldn;                /* b at run time: B[i, j] = b[i*ldk + j*ldn], packed in scratch */
   float *c; int64_t ldc, c_batch, c_head;          /* n contiguous; unused if epi is set */
@@ -148,7 +180,7 @@ bool ty_conv_can(ty_conv_kind, const ty_conv_shape *);
 ty_conv_kind ty_conv_choose(const ty_kernels *, const ty_conv_shape *, const int64_t out[3]);
 
 /* Packed weights; dst is 64-byte aligned.
- * nr: see ty_pack_b_f32; only DIRECT and WINOGRAD depend on it. ldw: strides of output channel (over groups*o), c, k0, k1, k2.
+ * nr: see ty_pack_b; only DIRECT and WINOGRAD depend on it. ldw: strides of output channel (over groups*o), c, k0, k1, k2.
  * Threads share the work by calling with each part of parts. */
 int64_t ty_packed_conv_floats(int nr, ty_conv_kind, const ty_conv_shape *);
 void ty_pack_conv_f32(int nr, ty_conv_kind, const ty_conv_shape *, const float *w, const int64_t ldw[5], float *dst,

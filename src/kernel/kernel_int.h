@@ -6,11 +6,9 @@
 
 #define TY_TIER(tier, isa, mr, nr, lanes) \
   extern const ty_kernels ty_kernels__##tier; \
-  void ty_gemm_f32_##mr##x##nr##__##tier(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, \
-                                         int64_t ldc, int accumulate, const char *ahead, int64_t step); \
   _Static_assert(mr <= TY_KERNEL_MR_MAX && nr % lanes == 0 && nr / lanes <= TY_KERNEL_NV_MAX, #tier);
+#define TY_PRODUCTS(format, tier, name, has) extern const ty_products ty_products_##format##__##name;
 #include "kernel/kernels.def"
-#undef TY_TIER
 
 static inline int64_t kernel_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t kernel_max(int64_t a, int64_t b) { return a > b ? a : b; }

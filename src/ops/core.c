@@ -1,4 +1,5 @@
 /* core.c: inference for the core vocabulary: shapes and dtypes of every ty.* row. */
+#include "kernel/kernel.h"
 #include "ops/ops.h"
 
 #include <string.h>
@@ -377,10 +378,16 @@ static ty_dim packed_bytes(ty_graph *g, ty_dim k, ty_dim n) {
   return ty_dim_mul(g, ty_dim_mul(g, ty_dim_mul(g, panels, panel), k), ty_dim_const(g, 4));
 }
 
+static ty_status format_known(ty_graph *g, const char *name) {
+  ty_format f;
+  return ty_format_parse(name, &f) ? TY_OK : ty_fail(g->ctx, TY_INVALID, "no format of weights is called '%.40s'", name);
+}
+
 ty_status ty_core_pack_infer(ty_graph *g, ty_node *n) {
   ty_value *w = n->args[0].value;
   TY_TRY(dtype_is(g, w, TY_f32));
   if (w->rank != 2) return ty_fail(g->ctx, TY_INVALID, "rank %d", w->rank);
+  TY_TRY(format_known(g, n->args[1].str));
   ty_dim bytes = packed_bytes(g, w->shape[1], w->shape[0]);
   return out(g, n, TY_u8, 1, &bytes);
 }
@@ -448,6 +455,7 @@ ty_status ty_core_conv_pack_infer(ty_graph *g, ty_node *n) {
   if (!ty_dim_is_const(g, n->args[3].i, &groups) || !ty_dim_is_const(g, w->shape[0], &channels) || !ty_dim_is_const(g, w->shape[1], &of) ||
       groups < 1 || channels < 1 || of < 1 || channels % groups)
     return ty_fail(g->ctx, TY_INVALID, "channels and groups of a convolution");
+  TY_TRY(format_known(g, n->args[5].str));
   ty_dim bytes = ty_dim_mul(g, ty_dim_product(g, w->rank, w->shape), ty_dim_const(g, 4));
   return out(g, n, TY_u8, 1, &bytes);
 }

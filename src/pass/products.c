@@ -112,8 +112,7 @@ ty_status ty_pass_merge(ty_graph *g) {
 }
 
 static ty_value *packed_gemm(ty_graph *g, ty_value *x, ty_value *w) {
-  ty_arg pa[1] = { ty_arg_value(w) };
-  ty_value *p = ty_make(g, TY_OP_pack, 1, pa);
+  ty_value *p = ty_make(g, TY_OP_pack, 2, (ty_arg[]){ ty_arg_value(w), ty_arg_str(g->format) });
   if (!p) return NULL;
   ty_arg ga[3] = { ty_arg_value(x), ty_arg_value(p), ty_arg_int(w->shape[0]) };
   return ty_make(g, TY_OP_gemm, 3, ga);
@@ -133,7 +132,7 @@ static ty_value *packed_conv(ty_graph *g, const bool *c, int nc, ty_node *n) {
   }
   if (points && w->id < nc && c[w->id]) return packed_gemm(g, x, ty_c_reshape(g, w, 2, w->shape));
   ty_arg out = ty_arg_ints(g, d, hint);
-  ty_value *p = ty_make(g, TY_OP_conv_pack, 5, (ty_arg[]){ ty_arg_value(w), n->args[2], n->args[4], n->args[5], out });
+  ty_value *p = ty_make(g, TY_OP_conv_pack, 6, (ty_arg[]){ ty_arg_value(w), n->args[2], n->args[4], n->args[5], out, ty_arg_str(g->format) });
   if (!p) return NULL;
   return ty_make(g, TY_OP_conv_packed, 9, (ty_arg[]){ ty_arg_value(x), ty_arg_value(p), ty_arg_int(w->shape[0]), ty_arg_ints(g, d, kernel),
                                                       n->args[2], n->args[3], n->args[4], n->args[5], n->args[6] });

@@ -85,7 +85,7 @@ static void print_sizes(const ty_program *p, ty_str *out, const rt_step *s) {
   case RT_GEMM:
     print_list(p, out, "batch", 2, g->batch);
     print_list(p, out, "m,n,k", 3, (ty_pexpr[]){g->m, g->n, g->k});
-    ty_str_add(out, "%s%s", g->packed ? " packed" : "", g->f64 ? " f64" : "");
+    ty_str_add(out, "%s %s", g->packed ? " packed" : "", g->f64 ? "f64" : ty_formats[g->format].name);
     break;
   case RT_ATTN:
     print_list(p, out, "b,hq,hkv,sq,sk,d,dv", 7, (ty_pexpr[]){a->batch, a->heads, a->kv_heads, a->sq, a->sk, a->d, a->dv});

@@ -237,7 +237,7 @@ int ty_program_add_gemm(ty_program *p, const ty_step_info *info, const ty_step_g
   if (!g->epilogue && !EXPRS(g->c_off, g->ldc, g->c_batch[0], g->c_batch[1])) return -1;
   /* A double product has no float tile to hand on, and no packed form; tiles are never whole rows. */
   bool bad = g->a < 0 || g->b < 0 || (g->f64 && (g->epilogue || g->packed)) || (!g->epilogue && g->c < 0) ||
-             (g->epilogue && g->epilogue->whole_cols);
+             (g->epilogue && g->epilogue->whole_cols) || (unsigned)g->format >= TY_NFORMATS || (g->f64 && g->format != TY_FORMAT_f32);
   if (bad) return bad_argument(p);
   s.u.gemm = *g;
   s.u.gemm.epilogue = NULL;
@@ -252,7 +252,7 @@ int ty_program_add_attn(ty_program *p, const ty_step_info *info, const ty_step_a
   if (!EXPRS(a->batch, a->heads, a->kv_heads, a->sq, a->sk, a->d, a->dv)) return -1;
   if (a->mask >= 0 && (!EXPRS(a->mask_off) || !all_ok(p, a->mask_stride, 4))) return -1;
   if (a->bias >= 0 && (!EXPRS(a->bias_off) || !all_ok(p, a->bias_stride, 4))) return -1;
-  if (a->q < 0 || a->k < 0 || a->v < 0 || a->o < 0) return bad_argument(p);
+  if (a->q < 0 || a->k < 0 || a->v < 0 || a->o < 0 || (unsigned)a->format >= TY_NFORMATS) return bad_argument(p);
   s.u.attn = *a;
   if (!ref_add(p, a->q, false) || !ref_add(p, a->k, false) || !ref_add(p, a->v, false) || !ref_add(p, a->o, true) ||
       !ref_add(p, a->mask, false) || !ref_add(p, a->bias, false))
@@ -263,25 +263,25 @@ int ty_program_add_attn(ty_program *p, const ty_step_info *info, const ty_step_a
 int ty_program_add_pack(ty_program *p, const ty_step_info *info, const ty_step_pack *k) {
   rt_step s;
   if (!step_begin(p, &s, info, RT_PACK) || !EXPRS(k->off, k->ldk, k->ldn, k->k, k->n)) return -1;
-  if (k->src < 0 || k->dst < 0) return bad_argument(p);
+  if (k->src < 0 || k->dst < 0 || (unsigned)k->format >= TY_NFORMATS) return bad_argument(p);
   s.u.pack = *k;
   return ref_add(p, k->src, false) && ref_add(p, k->dst, true) ? step_end(p, &s) : -1;
 }
 
 /* A shape that a kernel takes, of numbers that cannot overflow when they are combined. */
-static bool conv_ok(ty_conv_kind kind, const ty_conv_shape *s) {
+static bool conv_ok(ty_conv_kind kind, ty_format format, const ty_conv_shape *s) {
   const int64_t most = (int64_t)1 << 31, v[] = {s->groups, s->c, s->o, s->k[0], s->k[1], s->k[2], s->stride[0], s->stride[1], s->stride[2], s->dil[0], s->dil[1], s->dil[2]};
   int64_t floats = 1;
   for (size_t i = 0; i < sizeof v / sizeof *v; i++)
     if (v[i] < 1 || v[i] > most || (i < 6 && (!ty_mul_i64(floats, v[i], &floats) || floats > (int64_t)1 << 40))) return false;
-  return (unsigned)kind < TY_CONV_KINDS && ty_conv_can(kind, s);
+  return (unsigned)kind < TY_CONV_KINDS && (unsigned)format < TY_NFORMATS && (format == TY_FORMAT_f32 || kind == TY_CONV_DIRECT) && ty_conv_can(kind, s);
 }
 
 int ty_program_add_conv(ty_program *p, const ty_step_info *info, const ty_step_conv *c) {
   rt_step s;
   if (!step_begin(p, &s, info, RT_CONV) || !EXPRS(c->x_off, c->x_n, c->batch) || !all_ok(p, c->x_s, 3) || !all_ok(p, c->in, 3) || !all_ok(p, c->out, 3)) return -1;
   if (!c->epilogue && (!EXPRS(c->y_off, c->y_n) || !all_ok(p, c->y_s, 3))) return -1;
-  if (c->x < 0 || c->w < 0 || (!c->epilogue && c->y < 0) || (c->epilogue && c->epilogue->whole_cols) || !conv_ok(c->kind, &c->s)) return bad_argument(p);
+  if (c->x < 0 || c->w < 0 || (!c->epilogue && c->y < 0) || (c->epilogue && c->epilogue->whole_cols) || !conv_ok(c->kind, c->format, &c->s)) return bad_argument(p);
   for (int i = 0; i < 3; i++)
     if (c->pad[i] > (int64_t)1 << 31 || c->pad[i] < -((int64_t)1 << 31)) return bad_argument(p);
   s.u.conv = *c;
@@ -294,7 +294,7 @@ int ty_program_add_conv(ty_program *p, const ty_step_info *info, const ty_step_c
 int ty_program_add_conv_pack(ty_program *p, const ty_step_info *info, const ty_step_conv_pack *k) {
   rt_step s;
   if (!step_begin(p, &s, info, RT_CONV_PACK) || !EXPRS(k->off) || !all_ok(p, k->ld, 5)) return -1;
-  if (k->src < 0 || k->dst < 0 || !conv_ok(k->kind, &k->s)) return bad_argument(p);
+  if (k->src < 0 || k->dst < 0 || !conv_ok(k->kind, k->format, &k->s)) return bad_argument(p);
   s.u.conv_pack = *k;
   return ref_add(p, k->src, false) && ref_add(p, k->dst, true) ? step_end(p, &s) : -1;
 }

@@ -53,6 +53,7 @@ typedef struct ty_step_loop {  /* a loop kernel over rows x cols */
 typedef struct ty_step_gemm {  /* C = A x B for a batch; C goes through the epilogue, or is written when there is none */
   ty_pbuf a; ty_pexpr a_off, lda, a_batch[2];   /* elements */
   ty_pbuf b; bool packed; ty_pexpr b_off, ldk, ldn, b_batch[2]; /* packed: only b and b_off (0) are read */
+  ty_format format;      /* of b as packed, before or during the run; f64: TY_FORMAT_f32 */
   ty_pbuf c; ty_pexpr c_off, ldc, c_batch[2];   /* c < 0 with an epilogue */
   ty_pexpr batch[2], m, n, k;
   bool f64;
@@ -65,18 +66,19 @@ typedef struct ty_step_attn {
   ty_pbuf mask; bool mask_is_bool; ty_pexpr mask_off, mask_stride[4];   /* mask < 0: none; strides over b, h, q, k */
   ty_pbuf bias; ty_pexpr bias_off, bias_stride[4];
   bool causal, empty_nan; double scale;         /* empty_nan: see kernel.h */
+  ty_format format;                             /* of both products */
 } ty_step_attn;
-typedef struct ty_step_pack { ty_pbuf src; ty_pexpr off, ldk, ldn, k, n; ty_pbuf dst; } ty_step_pack; /* float32 */
+typedef struct ty_step_pack { ty_pbuf src; ty_pexpr off, ldk, ldn, k, n; ty_pbuf dst; ty_format format; } ty_step_pack; /* of float32 */
 /* A convolution, channels last; y goes through the epilogue, or is written when there is none. See ty_conv of kernel.h. */
 typedef struct ty_step_conv {
-  ty_conv_kind kind; ty_conv_shape s; int64_t pad[3];
+  ty_conv_kind kind; ty_format format; ty_conv_shape s; int64_t pad[3];
   ty_pbuf x; ty_pexpr x_off, x_n, x_s[3];      /* elements */
-  ty_pbuf w;                                   /* packed for this kind and shape */
+  ty_pbuf w;                                   /* packed for this kind, format and shape */
   ty_pbuf y; ty_pexpr y_off, y_n, y_s[3];      /* y < 0 with an epilogue */
   ty_pexpr batch, in[3], out[3];
   const ty_step_loop *epilogue;                /* rows = batch * out0 * out1 * out2 in that order, cols = channels out; NULL: none */
 } ty_step_conv;
-typedef struct ty_step_conv_pack { ty_conv_kind kind; ty_conv_shape s; ty_pbuf src; ty_pexpr off, ld[5]; ty_pbuf dst; } ty_step_conv_pack; /* ld: as ldw of kernel.h */
+typedef struct ty_step_conv_pack { ty_conv_kind kind; ty_format format; ty_conv_shape s; ty_pbuf src; ty_pexpr off, ld[5]; ty_pbuf dst; } ty_step_conv_pack; /* ld: as ldw of kernel.h */
 /* Recurrent layers, see ty_rnn of kernel.h; all operands contiguous. out: y [t, b, d, p] ([b, t, d, p] if batch_first, as x), then
  * LSTM's last cell state [d, b, h], then room for as much with a projection. */
 typedef struct ty_step_rnn {

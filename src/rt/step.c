@@ -80,7 +80,7 @@ static void do_attn(const ty_kernels *ks, const rt_bound *b, void *const *ptr, v
 static void do_pack(const ty_kernels *ks, const rt_bound *b, void *const *ptr, int tid, int nt) {
   int64_t panels = ty_packed_b_panels(b->u.pack.nr, b->u.pack.n), p0 = rt_share(panels, tid, nt), p1 = rt_share(panels, tid + 1, nt);
   const float *src = (const float *)ptr[COPY_SRC] + b->off[COPY_SRC];
-  if (p0 < p1) ty_pack_b_f32_range(ks, b->u.pack.nr, b->u.pack.k, b->u.pack.n, src, b->u.pack.ldk, b->u.pack.ldn, ptr[COPY_DST], p0, p1);
+  if (p0 < p1) ty_pack_b(ks, b->step->u.pack.format, b->u.pack.nr, b->u.pack.k, b->u.pack.n, src, b->u.pack.ldk, b->u.pack.ldn, ptr[COPY_DST], p0, p1);
 }
 
 static void do_conv(const ty_kernels *ks, const rt_bound *b, void *const *ptr, ty_kargs *ka, void *scratch, int tid, int nt) {

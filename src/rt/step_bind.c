@@ -105,7 +105,7 @@ static void bind_gemm(sizer *z) {
     int64_t padded = 0, floats = 0;
     bool ok = ty_add_i64(n, z->p->panel, &padded) && ty_mul_i64(padded, k, &floats);
     if (!ok) REFUSE(z, "%s: its sizes are too large", b->step->name);
-    else if (out && k) reach(z, GEMM_B, 4, g->b_off, 1, (int64_t[]){ty_packed_b_floats(z->p->panel, k, n)}, (int64_t[]){1}, "packed B");
+    else if (out && k) reach(z, GEMM_B, 4, g->b_off, 1, (int64_t[]){ty_packed_b_words(g->format, z->p->panel, k, n)}, (int64_t[]){1}, "packed B");
   } else {
     ldk = number(z, g->ldk, "ldk"), ldn = number(z, g->ldn, "ldn");
     bb0 = number(z, g->b_batch[0], "b stride"), bb1 = number(z, g->b_batch[1], "b stride");
@@ -125,7 +125,7 @@ static void bind_gemm(sizer *z) {
     return;
   }
   b->u.gemm = (ty_gemm){.batch = b0, .heads = b1, .m = m, .n = n, .k = k, .lda = lda, .a_batch = a0, .a_head = a1, .b_batch = bb0,
-                        .b_head = bb1, .b_nr = z->p->panel, .b_strided = !g->packed, .ldk = ldk, .ldn = ldn, .ldc = ldc, .c_batch = c0, .c_head = c1};
+                        .b_head = bb1, .format = g->format, .b_nr = z->p->panel, .b_strided = !g->packed, .ldk = ldk, .ldn = ldn, .ldc = ldc, .c_batch = c0, .c_head = c1};
   b->scratch = b->loop_scratch_at = rt_up(ty_gemm_f32_scratch(z->p->kernels, &b->u.gemm), RT_ALIGN);
   if (b->step->has_loop) b->scratch += loop_scratch(z, n);
 }
@@ -178,8 +178,8 @@ static void bind_pack(sizer *z) {
   if (b->flops < 0) b->flops = 0;
   if (b->skip) return;
   reach(z, COPY_SRC, 4, k->off, 2, ext, stride, "the matrix");
-  int64_t floats = ty_packed_b_floats(z->p->panel, ext[0], ext[1]), have = z->bind->bytes[k->dst] / 4;
-  if (floats > have) REFUSE(z, "%s: %lld packed floats in room for %lld", b->step->name, (long long)floats, (long long)have);
+  int64_t words = ty_packed_b_words(k->format, z->p->panel, ext[0], ext[1]), have = z->bind->bytes[k->dst] / 4;
+  if (words > have) REFUSE(z, "%s: %lld packed words in room for %lld", b->step->name, (long long)words, (long long)have);
   b->u.pack.nr = z->p->panel, b->u.pack.k = ext[0], b->u.pack.n = ext[1], b->u.pack.ldk = stride[0], b->u.pack.ldn = stride[1];
 }
 

@@ -13,7 +13,7 @@ static void numbers(ty_sc *s, const ty_arg *a, int64_t dflt, int64_t out[3]) { /
 }
 
 /* From the node that packs the weight: what the kernel is chosen by. */
-static ty_conv_shape shape_of(ty_sc *s, const ty_node *pack, ty_conv_kind *kind) {
+static ty_conv_shape shape_of(ty_sc *s, const ty_node *pack, ty_conv_kind *kind, ty_format *format) {
   const ty_value *w = pack->args[0].value;
   ty_conv_shape c = { .groups = 1, .c = 1, .o = 1 };
   ty_arg kernel = { .n = w->rank - 2, .ints = w->shape + 2 };
@@ -26,6 +26,7 @@ static ty_conv_shape shape_of(ty_sc *s, const ty_node *pack, ty_conv_kind *kind)
   numbers(s, &pack->args[1], 1, c.stride);
   numbers(s, &pack->args[2], 1, c.dil);
   numbers(s, &pack->args[4], 1, out);
+  *format = TY_FORMAT_f32;
   *kind = ty_conv_choose(ty_kernels_get(ty_cpu_get()->isa), &c, out);
   return c;
 }
@@ -50,7 +51,7 @@ ty_status ty_sc_emit_conv(ty_sc *s, ty_node *n, const ty_group *gr, const char *
   if (!ty_sc_layout(s, x, &base, &off, st)) return ty_fail(s->ctx, TY_INTERNAL, "the input of %%%d is not affine", o->id);
   if (!packed->def || packed->def->op != TY_OP_conv_pack) return ty_fail(s->ctx, TY_INTERNAL, "the weight of %%%d is not a packed one", o->id);
   ty_step_conv c = { .x = ty_sc_place(s, base)->buf, .x_off = ex(s, off), .y = -1, .batch = ex(s, x->shape[0]), .epilogue = epilogue };
-  c.s = shape_of(s, packed->def, &c.kind);
+  c.s = shape_of(s, packed->def, &c.kind, &c.format);
   c.w = ty_sc_place(s, packed)->buf;
   numbers(s, &n->args[5], 0, c.pad);
   strides4(s, x, st, &c.x_n, c.x_s);
@@ -77,7 +78,7 @@ ty_status ty_sc_emit_conv_pack(ty_sc *s, ty_node *n) {
   ty_dim off, st[TY_MAX_RANK];
   if (!ty_sc_layout(s, w, &base, &off, st)) return ty_fail(s->ctx, TY_INTERNAL, "a weight to be packed is not affine");
   ty_step_conv_pack p = { .src = ty_sc_place(s, base)->buf, .off = ex(s, off) };
-  p.s = shape_of(s, n, &p.kind);
+  p.s = shape_of(s, n, &p.kind, &p.format);
   for (int i = 0; i < 5; i++) {
     int d = i < 2 ? i : i - (5 - w->rank);
     p.ld[i] = d < (i < 2 ? 0 : 2) ? lit(s, 0) : ex(s, st[d]);

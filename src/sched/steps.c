@@ -137,7 +137,7 @@ static bool fill_gemm(ty_sc *s, ty_node *n, ty_step_gemm *g, ty_dim *flops) {
     if (!ty_sc_layout(s, b, &base, &unused_off, ub)) return false;
     g->b = ty_sc_place(s, base)->buf;
     *flops = gemm_flops(s, one, m, N, K);
-    return true;
+    return base->def && base->def->op == TY_OP_pack && ty_format_parse(base->def->args[1].str, &g->format);
   }
   int nb = o->rank - 2;
   ty_dim full[3][TY_MAX_RANK], batch[2], bs[3][2];
@@ -146,6 +146,7 @@ static bool fill_gemm(ty_sc *s, ty_node *n, ty_step_gemm *g, ty_dim *flops) {
   if (!ty_sc_layout(s, b, &base, &off, sb)) return false;
   g->b = ty_sc_place(s, base)->buf;
   g->b_off = ex(s, off);
+  if (!g->f64) ty_format_parse(s->g->format, &g->format);
   g->ldk = ex(s, sb[b->rank - 2]);
   g->ldn = ex(s, sb[b->rank - 1]);
   ty_dim so_off;
@@ -169,7 +170,9 @@ static bool fill_gemm(ty_sc *s, ty_node *n, ty_step_gemm *g, ty_dim *flops) {
 
 static const char *gemm_kernel(ty_sc *s, const ty_step_gemm *g) {
   const ty_kernels *k = ty_kernels_get(ty_cpu_get()->isa);
-  const char *r = g->f64 ? "gemm_f64" : ty_arena_printf(&s->out->arena, "gemm_f32_%dx%d__%s%s", k->mr, k->nr, k->name, g->packed ? " prepacked" : " packs at run time");
+  const ty_products *by = ty_products_get(k, g->format);
+  const char *r = g->f64 ? "gemm_f64" : ty_arena_printf(&s->out->arena, "gemm_%s_%dx%d__%s%s%s", ty_formats[g->format].name, k->mr, k->nr, by->name,
+                                                        g->packed ? " prepacked" : " packs at run time", ty_products_text(by));
   return r ? r : "";
 }
 
@@ -232,6 +235,7 @@ static bool strides4(ty_sc *s, ty_value *v, const ty_value *like, ty_pbuf *buf, 
 static ty_status emit_attention(ty_sc *s, ty_node *n) {
   ty_value *q = n->args[0].value, *k = n->args[1].value, *v = n->args[2].value, *o = n->outs[0];
   ty_step_attn a = { .mask = -1, .bias = -1, .mask_off = lit(s, 0), .bias_off = lit(s, 0), .causal = n->args[5].b, .scale = n->args[6].f, .empty_nan = n->args[7].b };
+  ty_format_parse(s->g->format, &a.format);
   ty_value *ops[4] = { q, k, v, o };
   ty_pbuf *bufs[4] = { &a.q, &a.k, &a.v, &a.o };
   for (int i = 0; i < 4; i++) {
@@ -263,10 +267,12 @@ static ty_status emit_pack(ty_sc *s, ty_node *n) {
     return ty_fail(s->ctx, TY_INTERNAL, "a weight to be packed is not a static matrix");
   ty_step_pack p = { .src = ty_sc_place(s, base)->buf, .off = ex(s, off), .ldk = ex(s, st[1]), .ldn = ex(s, st[0]), .k = lit(s, K), .n = lit(s, N) };
   ty_vinfo *i = ty_sc_info(s, o);
+  ty_format_parse(n->args[1].str, &p.format);
   i->placed = true;
   i->place.buf = p.dst = ty_program_buffer(s->prog, i->fold ? TY_PB_STATE : TY_PB_ARENA, -1, TY_f32,
-                                           lit(s, ty_packed_b_floats(ty_program_panel(s->prog), K, N) * (int64_t)sizeof(float)), o->name);
-  ty_step_info inf = ty_sc_step_info(s, n, "pack", "", w, "pack_b_f32", -1, i->fold);
+                                           lit(s, ty_packed_b_words(p.format, ty_program_panel(s->prog), K, N) * (int64_t)sizeof(float)), o->name);
+  const char *kernel = ty_arena_printf(&s->out->arena, "pack_b_%s", n->args[1].str);
+  ty_step_info inf = ty_sc_step_info(s, n, "pack", "", w, kernel ? kernel : "", -1, i->fold);
   ty_program_add_pack(s->prog, &inf, &p);
   ty_sc_record(s, &inf, "pack", "", -1);
   return TY_OK;

@@ -16,7 +16,11 @@ class Options(ctypes.Structure):
         ("fixed", ctypes.c_char_p),
         ("dump", ctypes.c_char_p),
         ("eager", ctypes.c_bool),
+        ("threads", ctypes.c_int),
+        ("sizes_kept", ctypes.c_int),
+        ("huge_pages", ctypes.c_int),
         ("no_compiler", ctypes.c_bool),
+        ("fpmath", ctypes.c_char_p),
     ]
 
 

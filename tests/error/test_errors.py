@@ -250,14 +250,14 @@ def test_damaged_entries_are_compiled_again(scenario, tmp_path):
 
 def test_unknown_isa(scenario):
     result = scenario("import tuyere\nworks()\nprint(tuyere.cpu())", new=True, TUYERE_ISA="sse9")
-    assert result.said("tuyere: TUYERE_ISA=sse9 ignored (known: portable, avx2, avx512)") == 1
+    assert result.said("tuyere: TUYERE_ISA=sse9 ignored (known: portable, avx2, avx512, avx512_vnni, avx512_bf16)") == 1
 
 
 def test_unknown_options(scenario):
     """Names and modes that do not exist: an error that lists those that do; nothing is swallowed by the fallback."""
     scenario("""
 import tuyere
-known = "known options: dump, huge_pages, no_compiler, release_weights, sizes_kept, strict, threads"
+known = "known options: dump, fpmath, huge_pages, no_compiler, release_weights, sizes_kept, strict, threads"
 net, x = model(), torch.randn(4, 16)
 raises(ValueError, lambda: tuyere.compile(net, x, no_compilr=True), "unknown option 'no_compilr' (did you mean 'no_compiler'?)", known)
 raises(ValueError, lambda: tuyere.compile(net, x, options={"banana": 1}), "unknown option 'banana'", known)

@@ -14,7 +14,7 @@ void test_micro(const ty_kernels *ks) { /* every [nv][mr] of the tier, both ways
           guarded a = guarded_make(k ? (mr - 1) * lda + k : 0), b = guarded_make(k ? (k - 1) * ldb + w : 0), c = guarded_make((mr - 1) * ldc + w);
           guarded was = guarded_make((mr - 1) * ldc + w);
           memcpy(was.p, c.p, (size_t)((mr - 1) * ldc + w) * 4);
-          ks->gemm[nv - 1][mr - 1](k, a.p, lda, b.p, ldb, c.p, ldc, acc, (const char *)b.p, 64);
+          ks->f32->gemm[nv - 1][mr - 1](k, a.p, lda, b.p, ldb, c.p, ldc, acc, (const char *)b.p, 64);
           bool ok = true;
           for (int64_t i = 0; i < (mr - 1) * ldc + w; i++) {
             int64_t r = i / ldc, j = i % ldc;
@@ -37,10 +37,10 @@ void test_pack(const ty_kernels *ks) {
     int form = round % 3; /* k contiguous, n contiguous, neither */
     int64_t ldk = form == 0 ? 1 : form == 1 ? n + pad : 2 * n + pad, ldn = form == 0 ? k + pad : form == 1 ? 1 : 2;
     int nr = 8 * (int)(1 + rnd_below(7)); /* the tier's own width, and those of others */
-    int64_t floats = ty_packed_b_floats(nr, k, n), panels = ty_packed_b_panels(nr, n);
+    int64_t floats = ty_packed_b_words(TY_FORMAT_f32, nr, k, n), panels = ty_packed_b_panels(nr, n);
     guarded b = guarded_make((k - 1) * ldk + (n - 1) * ldn + 1), d = guarded_make64(floats * 4);
-    if (round % 2) ty_pack_b_f32(ks, nr, k, n, b.p, ldk, ldn, d.p);
-    else for (int64_t p = panels - 1; p >= 0; p--) ty_pack_b_f32_range(ks, nr, k, n, b.p, ldk, ldn, d.p, p, p + 1);
+    if (round % 2) ty_pack_b(ks, TY_FORMAT_f32, nr, k, n, b.p, ldk, ldn, d.p, 0, panels);
+    else for (int64_t p = panels - 1; p >= 0; p--) ty_pack_b(ks, TY_FORMAT_f32, nr, k, n, b.p, ldk, ldn, d.p, p, p + 1);
     bool ok = true;
     for (int64_t i = 0; i < floats; i++) {
       int64_t q = i / (k * nr), p = i / nr % k, j = q * nr + i % nr;
@@ -66,8 +66,8 @@ static void epilogue(void *ctx, int tid, int64_t batch, int64_t m0, int64_t m1, 
 
 enum { WITH_EPI = 1, STRIDED = 2, SHARED_B = 4, ALIASED = 8, ODD = 16 };
 
-static void one_gemm(const ty_kernels *ks, int64_t m, int64_t n, int64_t k, int how, int nt) {
-  ty_gemm g = {.batch = 1 + rnd_below(3), .heads = 1 + rnd_below(3), .m = m, .n = n, .k = k};
+static void one_gemm(const ty_kernels *ks, ty_format format, int64_t m, int64_t n, int64_t k, int how, int nt) {
+  ty_gemm g = {.format = format, .batch = 1 + rnd_below(3), .heads = 1 + rnd_below(3), .m = m, .n = n, .k = k};
   if (m * n * k > 1000000) g.batch = g.heads = 1;
   int64_t z = g.batch * g.heads, pad = m > 0 && n > 0 ? rnd_below(5) : 0;
   g.lda = how & ALIASED ? (k + 1023) / 1024 * 1024 : k + pad;
@@ -78,17 +78,22 @@ static void one_gemm(const ty_kernels *ks, int64_t m, int64_t n, int64_t k, int 
   if (how & ODD) ldk *= 2, ldn *= 2, b_size *= 2;
   int64_t b_count = how & SHARED_B ? 1 : z, packed;
   int nr = ks->nr * (int)(rnd_below(3) ? 1 + rnd_below(48 / ks->nr) : 1); /* weights packed for a wider tier, or the own */
-  packed = ty_packed_b_floats(nr, k, n);
+  packed = ty_packed_b_words(format, nr, k, n);
   /* the last row ends at the page: nothing may be read or written after it */
   guarded a = guarded_make(z * m * g.lda - (g.lda - k)), b = guarded_make(b_count * b_size), c = guarded_make(z * m * g.ldc - pad);
   guarded was = guarded_make(z * m * g.ldc - pad), ref = guarded_make(z * m * g.ldc - pad), pb = guarded_make64(b_count * packed * 4);
   memcpy(was.p, c.p, (size_t)(z * m * g.ldc - pad) * 4);
+  if (format == TY_FORMAT_bf16) /* rounding is test_products.c's: here both sides are bf16 already */
+    for (int64_t i = 0; i < z * m * g.lda - (g.lda - k) || i < b_count * b_size; i++) {
+      if (i < z * m * g.lda - (g.lda - k)) a.p[i] = bf16(a.p[i]);
+      if (i < b_count * b_size) b.p[i] = bf16(b.p[i]);
+    }
   if (rnd_below(8) == 0 && m * k > 0) a.p[rnd_below(m) * g.lda + rnd_below(k)] = rnd_below(2) ? NAN : INFINITY;
   g.a = a.p, g.b = b.p, g.ldk = ldk, g.ldn = ldn, g.c = ref.p, g.b_strided = true;
   if (!(how & SHARED_B)) g.b_head = b_size, g.b_batch = g.heads * b_size;
   ty_gemm_f32_ref(&g);
   if (!(how & STRIDED)) {
-    for (int64_t i = 0; i < b_count; i++) ty_pack_b_f32(ks, nr, k, n, b.p + i * b_size, ldk, ldn, pb.p + i * packed);
+    for (int64_t i = 0; i < b_count; i++) ty_pack_b(ks, format, nr, k, n, b.p + i * b_size, ldk, ldn, pb.p + i * packed, 0, ty_packed_b_panels(nr, n));
     g.b = pb.p, g.b_strided = false, g.b_nr = nr == ks->nr && rnd_below(2) ? 0 : nr;
     if (!(how & SHARED_B)) g.b_head = packed, g.b_batch = g.heads * packed;
   }
@@ -105,24 +110,24 @@ static void one_gemm(const ty_kernels *ks, int64_t m, int64_t n, int64_t k, int 
     else whole &= c.p[i] == was.p[i];
   }
   if (how & WITH_EPI) for (int64_t i = 0; i < z * m * n; i++) once &= x.seen[i] == 1;
-  CHECK(ok && whole && once && !x.bad, "%s gemm nr %d m %ld n %ld k %ld batch %ld x %ld how %d nt %d: values %d padding %d once %d calls %d", ks->name,
+  CHECK(ok && whole && once && !x.bad, "%s %s gemm nr %d m %ld n %ld k %ld batch %ld x %ld how %d nt %d: values %d padding %d once %d calls %d", ks->name, ty_formats[format].name,
         nr, (long)m, (long)n, (long)k, (long)g.batch, (long)g.heads, how, nt, ok, whole, once, !x.bad);
   free(x.seen);
   guarded_free(a), guarded_free(b), guarded_free(c), guarded_free(was), guarded_free(ref), guarded_free(pb), guarded_free(s);
 }
 
-void test_gemm(const ty_kernels *ks) {
+void test_gemm(const ty_kernels *ks, ty_format format) {
   static const int threads[] = {1, 2, 3, 5, 64};
-  for (int round = 0; round < test_rounds(700); round++)
-    one_gemm(ks, RND_OF(sizes), RND_OF(sizes), RND_OF(sizes), (int)rnd_below(32), RND_OF(threads));
+  for (int round = 0; round < test_rounds(format == TY_FORMAT_f32 ? 700 : 150); round++)
+    one_gemm(ks, format, RND_OF(sizes), RND_OF(sizes), RND_OF(sizes), (int)rnd_below(32), RND_OF(threads));
   for (int i = 0; i < test_rounds(11); i++) { /* more than one block of rows, of k, and more than one tile */
     int how = 3 * i;
-    one_gemm(ks, 300, 410, 900, how, threads[how % 5]);
-    one_gemm(ks, 3, 2000, 1500, how, threads[how % 5]);
-    one_gemm(ks, 140, 50, 2048, how, threads[how % 5]);
-    one_gemm(ks, 9, 5, 0, how, threads[how % 5]);
-    one_gemm(ks, 0, 5, 3, how, threads[how % 5]);
-    one_gemm(ks, 5, 0, 3, how, threads[how % 5]);
+    one_gemm(ks, format, 300, 410, 900, how, threads[how % 5]);
+    one_gemm(ks, format, 3, 2000, 1500, how, threads[how % 5]);
+    one_gemm(ks, format, 140, 50, 2048, how, threads[how % 5]);
+    one_gemm(ks, format, 9, 5, 0, how, threads[how % 5]);
+    one_gemm(ks, format, 0, 5, 3, how, threads[how % 5]);
+    one_gemm(ks, format, 5, 0, 3, how, threads[how % 5]);
   }
 }
 

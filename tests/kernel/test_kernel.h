@@ -13,7 +13,8 @@ int test_rounds(int n); /* of n rounds with random values, those that were asked
 void test_micro(const ty_kernels *);
 void test_math(const ty_kernels *);
 void test_pack(const ty_kernels *);
-void test_gemm(const ty_kernels *);
+void test_gemm(const ty_kernels *, ty_format);
+void test_products(void);
 void test_gemm64(void);
 void test_attn(const ty_kernels *);
 void test_conv(const ty_kernels *);
@@ -23,6 +24,16 @@ static uint64_t rnd_state = 1;
 static inline uint32_t rnd(void) { rnd_state = rnd_state * 6364136223846793005u + 1442695040888963407u; return (uint32_t)(rnd_state >> 33); }
 static inline float rndf(void) { return (float)((double)rnd() / 1073741824.0 - 1.0); }
 static inline int64_t rnd_below(int64_t n) { return (int64_t)(rnd() % (uint64_t)n); }
+static inline float bf16(float x) { /* to nearest even; by arithmetic on bits that is not the kernels' */
+  uint32_t u;
+  memcpy(&u, &x, 4);
+  uint32_t low = u & 0xffff;
+  if (x != x) u |= 0x400000;
+  else if (low > 0x8000 || (low == 0x8000 && (u & 0x10000))) u += 0x10000;
+  u &= 0xffff0000u;
+  memcpy(&x, &u, 4);
+  return x;
+}
 #define RND_OF(list) ((list)[rnd_below((int64_t)(sizeof(list) / sizeof *(list)))])
 
 /* n floats that end exactly at an inaccessible page, filled with random values in [-1, 1]. */

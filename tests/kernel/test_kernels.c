@@ -15,8 +15,10 @@ void check_at(bool ok, const char *file, int line, const char *fmt, ...) {
   va_end(v);
 }
 
-/* Arguments: one in how many rounds to run (where the CPU is emulated), and the only tier to run. */
+/* Arguments: one in how many rounds to run (where the CPU is emulated), and the only tier to run; or "products": only those of formats
+ * other than float32. */
 int main(int argc, char **argv) {
+  bool all = argc < 2 || strcmp(argv[1], "products");
   if (argc > 1 && atoi(argv[1]) > 0) part = atoi(argv[1]);
   const ty_kernels *seen = NULL;
   for (int isa = 0; isa < TY_NISA; isa++) {
@@ -25,10 +27,12 @@ int main(int argc, char **argv) {
     seen = ks;
     if (argc > 2 && strcmp(argv[2], ks->name)) continue;
     int p = passed, f = failed;
-    test_micro(ks), test_math(ks), test_pack(ks), test_gemm(ks), test_attn(ks), test_conv(ks), test_rnn(ks);
+    if (all) test_micro(ks), test_math(ks), test_pack(ks), test_gemm(ks, TY_FORMAT_f32), test_attn(ks), test_conv(ks), test_rnn(ks);
+    test_gemm(ks, TY_FORMAT_bf16);
     printf("%-9s MR %d NR %d: %d passed, %d failed\n", ks->name, ks->mr, ks->nr, passed - p, failed - f);
   }
-  test_gemm64();
+  test_products();
+  if (all) test_gemm64();
   printf("%d passed, %d failed\n", passed, failed);
   return failed != 0;
 }

@@ -200,7 +200,8 @@ static int isa_under(const char *env, char *text, size_t size) {
     const ty_cpu *c = ty_cpu_get();
     bool ext = c->avx512_bf16 || c->avx512_vnni || c->amx_bf16;
     if (strcmp(c->isa_name, ty_isa_name(c->isa)) || !ty_cpu_runs(c->isa) || !ty_cpu_runs(TY_ISA_PORTABLE)) _exit(50);
-    if (c->isa != TY_ISA_AVX512 && ext) _exit(51);
+    if ((c->isa != TY_ISA_AVX512 || (env && !strcmp(env, "avx512"))) && ext) _exit(51);
+    if (env && !strcmp(env, "avx512_vnni") && c->avx512_bf16) _exit(54);
     for (int i = 0; i < TY_NISA; i++)
       if (ty_cpu_runs((ty_isa)i) && (i > (int)c->isa || (ty_isa_arch((ty_isa)i) != TY_ARCH_ANY && ty_isa_arch((ty_isa)i) != TY_ARCH_HERE))) _exit(53);
     if (c != ty_cpu_get()) _exit(52);
@@ -229,8 +230,9 @@ static void test_cpu(void) {
     CHECK(here == !text[0] && (here ? got[i] <= i : got[i] == full));
   }
   CHECK(isa_under("", text, sizeof text) == full);
+  if (TY_ARCH_HERE == TY_ARCH_X86_64) CHECK(isa_under("avx512_vnni", text, sizeof text) == full && isa_under("avx512_bf16", text, sizeof text) == full && !text[0]);
   CHECK(isa_under("sse9", text, sizeof text) == full);
-  const char *known = TY_ARCH_HERE == TY_ARCH_X86_64 ? "portable, avx2, avx512" : TY_ARCH_HERE == TY_ARCH_AARCH64 ? "portable, neon, sve128, sve256" : "portable";
+  const char *known = TY_ARCH_HERE == TY_ARCH_X86_64 ? "portable, avx2, avx512, avx512_vnni, avx512_bf16" : TY_ARCH_HERE == TY_ARCH_AARCH64 ? "portable, neon, sve128, sve256" : "portable";
   char want[200];
   snprintf(want, sizeof want, "tuyere: TUYERE_ISA=sse9 ignored (known: %s)\n", known);
   CHECK_STR(text, want);

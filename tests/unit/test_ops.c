@@ -159,7 +159,7 @@ static void test_infer(void) {
   ty_value *w = INPUT(TY_f32, K(50), K(4)), *q = INPUT(TY_f32, s, K(12), u, K(64)), *kv = INPUT(TY_f32, s, K(4), u, K(64));
   CHECK(ty_c_linear(g, a, w, NULL)->shape[2] == K(50) && !ty_c_linear(g, a, w, i));
   CHECK(ty_c_matmul(g, q, ty_c_permute(g, q, (int[]){0, 1, 3, 2}))->shape[3] == u && !ty_c_matmul(g, q, q));
-  ty_value *p = ty_make(g, TY_OP_pack, 1, (ty_arg[]){ty_arg_value(w)});
+  ty_value *p = ty_make(g, TY_OP_pack, 2, (ty_arg[]){ty_arg_value(w), ty_arg_str("f32")});
   CHECK(p && ty_dim_is(g, p->shape[0], 96 * 4 * 4));
   CHECK(ty_make(g, TY_OP_gemm, 3, (ty_arg[]){ty_arg_value(a), ty_arg_value(p), ty_arg_int(K(50))}) != NULL);
   CHECK(!ty_make(g, TY_OP_gemm, 3, (ty_arg[]){ty_arg_value(a), ty_arg_value(p), ty_arg_int(K(500))}));

@@ -191,8 +191,8 @@ static void test_gemm(int64_t b0, int64_t b1, int64_t m, int64_t n, int64_t k, b
   if (packed) { /* weight [k, n] row-major */
     ty_step_info info = step(p, "pack", true);
     info.fold = true;
-    state = buffer(p, TY_PB_STATE, -1, ty_packed_b_floats(p->panel, k, n) * 4);
-    ty_step_pack pk = {w, zero, N, K(p, 1), K(p, k), N, state};
+    state = buffer(p, TY_PB_STATE, -1, ty_packed_b_words(TY_FORMAT_f32, p->panel, k, n) * 4);
+    ty_step_pack pk = {w, zero, N, K(p, 1), K(p, k), N, state, TY_FORMAT_f32};
     CHECK(ty_program_add_pack(p, &info, &pk) == 0);
   }
   ty_step_loop epi = {.fn = bias_relu, .nbufs = 2, .bufs = (ty_pbuf[]){bb, out}, .writes = (bool[]){false, true}, .npars = 1, .pars = &N,

@@ -17,12 +17,7 @@ VF_FN void conv_body(const int mr, const int nv, int64_t runs, const ty_conv_run
   for (const ty_conv_run *end = run + runs; run < end; run++) {
     GEMM_ROWS(CONV_POINT)
     const float *r = b + run->b * ldb;
-    for (int64_t p = 0, k = run->k; p < k; p++, r += ldb, ahead += step) {
-      vf b0 = vf_load(r), b1 = nv > 1 ? vf_load(r + VF_LANES) : b0, b2 = nv > 2 ? vf_load(r + 2 * VF_LANES) : b0;
-      __builtin_prefetch(ahead);
-      if (nv > 2 && step > 64) __builtin_prefetch(ahead + 64), __builtin_prefetch(ahead + 128);
-      GEMM_ROWS(GEMM_STEP)
-    }
+    GEMM_K(r, run->k)
   }
   GEMM_ROWS(GEMM_STORE)
 }

@@ -1,5 +1,7 @@
-/* gemm_tmpl.h: the float32 GEMM micro-kernels of a tier, from one body: C[mr, nv vectors] (+)= A[mr, k] B[k, nv vectors].
- * Accumulators are named scalars, because gcc keeps arrays of vectors in memory; mr and nv are constants at each call. */
+/* gemm_tmpl.h: the GEMM micro-kernels of a tier for a format, from one body: C[mr, nv vectors] (+)= A[mr, k] B[k, nv vectors].
+ * Accumulators are named scalars, because gcc keeps arrays of vectors in memory; mr and nv are constants at each call.
+ * Of the format: PRODUCT_PARTS values of A meet a word of B; PRODUCT_LOAD(p, part) is what the part-th of them multiplies,
+ * PRODUCT_ONE(p) declares x, that value for all lanes, and PRODUCT_MAC(x, b, c) adds the product to c. */
 
 enum { GEMV_AHEAD = 1024 }; /* floats of B to prefetch ahead by one-row kernels */
 
@@ -14,10 +16,29 @@ enum { GEMV_AHEAD = 1024 }; /* floats of B to prefetch ahead by one-row kernels 
   }
 #define GEMM_STEP(i) \
   if (mr > i) { \
-    vf_one x = vf_load1(a##i + p); \
-    c##i##0 = vf_fma1(x, b0, c##i##0); \
-    if (nv > 1) c##i##1 = vf_fma1(x, b1, c##i##1); \
-    if (nv > 2) c##i##2 = vf_fma1(x, b2, c##i##2); \
+    PRODUCT_ONE(a##i + p + part); \
+    c##i##0 = PRODUCT_MAC(x, b0, c##i##0); \
+    if (nv > 1) c##i##1 = PRODUCT_MAC(x, b1, c##i##1); \
+    if (nv > 2) c##i##2 = PRODUCT_MAC(x, b2, c##i##2); \
+  }
+#define GEMM_PART(r, which) { \
+    enum { part = which }; \
+    vf b0 = PRODUCT_LOAD(r, part), b1 = nv > 1 ? PRODUCT_LOAD((r) + VF_LANES, part) : b0, b2 = nv > 2 ? PRODUCT_LOAD((r) + 2 * VF_LANES, part) : b0; \
+    GEMM_ROWS(GEMM_STEP) \
+  }
+/* k values of A against rows of B from r on, which moves past them. */
+#define GEMM_K(r, k) { \
+    int64_t p = 0; \
+    for (; p + PRODUCT_PARTS <= k; p += PRODUCT_PARTS, r += ldb, ahead += step) { \
+      __builtin_prefetch(ahead); \
+      if (nv > 2 && step > 64) __builtin_prefetch(ahead + 64), __builtin_prefetch(ahead + 128); \
+      GEMM_PART(r, 0) \
+      if (PRODUCT_PARTS > 1) { \
+        __asm__ volatile("" : : : "memory"); /* words are loaded once more: there is no register to keep them in */ \
+        GEMM_PART(r, 1) \
+      } \
+    } \
+    if (PRODUCT_PARTS > 1 && p < k) { GEMM_PART(r, 0) r += ldb; } \
   }
 #define GEMM_STORE(i) \
   if (mr > i) { \
@@ -29,23 +50,18 @@ enum { GEMV_AHEAD = 1024 }; /* floats of B to prefetch ahead by one-row kernels 
 VF_FN void gemm_body(const int mr, const int nv, int64_t k, const float *restrict a, int64_t lda, const float *restrict b,
                      int64_t ldb, float *restrict c, int64_t ldc, int accumulate, const char *ahead, int64_t step) {
   GEMM_ROWS(GEMM_SETUP)
-  for (int64_t p = 0; p < k; p++, b += ldb, ahead += step) {
-    vf b0 = vf_load(b), b1 = nv > 1 ? vf_load(b + VF_LANES) : b0, b2 = nv > 2 ? vf_load(b + 2 * VF_LANES) : b0;
-    __builtin_prefetch(ahead);
-    if (nv > 2 && step > 64) __builtin_prefetch(ahead + 64), __builtin_prefetch(ahead + 128);
-    GEMM_ROWS(GEMM_STEP)
-  }
+  GEMM_K(b, k)
   GEMM_ROWS(GEMM_STORE)
 }
 
-/* One row: four rows of B at a time on accumulators of their own, or the chain of additions would set the pace. */
+/* One row: four values at a time on accumulators of their own, or the chain of additions would set the pace. */
 #define GEMV_SETUP(i) vf c##i##0 = vf_zero(), c##i##1 = vf_zero(), c##i##2 = vf_zero();
 #define GEMV_STEP(i) { \
-    vf_one x = vf_load1(a + p + i); \
-    const float *r = b + i * ldb; \
-    c##i##0 = vf_fma1(x, vf_load(r), c##i##0); \
-    if (nv > 1) c##i##1 = vf_fma1(x, vf_load(r + VF_LANES), c##i##1); \
-    if (nv > 2) c##i##2 = vf_fma1(x, vf_load(r + 2 * VF_LANES), c##i##2); \
+    PRODUCT_ONE(a + p + i); \
+    const float *r = b + i / PRODUCT_PARTS * ldb; \
+    c##i##0 = PRODUCT_MAC(x, PRODUCT_LOAD(r, i % PRODUCT_PARTS), c##i##0); \
+    if (nv > 1) c##i##1 = PRODUCT_MAC(x, PRODUCT_LOAD(r + VF_LANES, i % PRODUCT_PARTS), c##i##1); \
+    if (nv > 2) c##i##2 = PRODUCT_MAC(x, PRODUCT_LOAD(r + 2 * VF_LANES, i % PRODUCT_PARTS), c##i##2); \
   }
 VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const float *restrict b, int64_t ldb,
                      float *restrict c, int accumulate) {
@@ -56,11 +72,15 @@ VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const flo
     if (nv > 2) c02 = vf_load(c + 2 * VF_LANES);
   }
   int64_t p = 0;
-  for (; p + 4 <= k; p += 4, b += 4 * ldb) {
-    for (int i = 0; i < 4 * nv * VF_LANES; i += 16) __builtin_prefetch(b + GEMV_AHEAD + i);
+  for (; p + 4 <= k; p += 4, b += 4 / PRODUCT_PARTS * ldb) {
+    for (int i = 0; i < 4 / PRODUCT_PARTS * nv * VF_LANES; i += 16) __builtin_prefetch(b + GEMV_AHEAD + i);
     GEMV_STEP(0) GEMV_STEP(1) GEMV_STEP(2) GEMV_STEP(3)
   }
-  for (; p < k; p++, b += ldb) GEMV_STEP(0)
+  for (; p + PRODUCT_PARTS <= k; p += PRODUCT_PARTS, b += ldb) {
+    GEMV_STEP(0)
+    if (PRODUCT_PARTS > 1) GEMV_STEP(1)
+  }
+  if (PRODUCT_PARTS > 1 && p < k) GEMV_STEP(0)
   vf_store(c, vf_add(vf_add(c00, c10), vf_add(c20, c30)));
   if (nv > 1) vf_store(c + VF_LANES, vf_add(vf_add(c01, c11), vf_add(c21, c31)));
   if (nv > 2) vf_store(c + 2 * VF_LANES, vf_add(vf_add(c02, c12), vf_add(c22, c32)));
@@ -76,18 +96,17 @@ VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const flo
 #define GEMM_COLUMN_1(nv) GEMM_STATIC(1, nv) GEMM_STATIC(2, nv) GEMM_STATIC(3, nv)
 #define GEMM_LIST_3(nv) tier_gemm_1_##nv, tier_gemm_2_##nv, tier_gemm_3_##nv
 
-GEMM_KERNEL(TIER_GEMM, TIER_MR, TIER_NV)
 GEMM_COLUMN_1(1) GEMM_COLUMN_1(2)
 #if TIER_SHAPE == 83
 #define GEMM_COLUMN_2(nv) GEMM_STATIC(4, nv) GEMM_STATIC(5, nv) GEMM_STATIC(6, nv) GEMM_STATIC(7, nv)
-GEMM_COLUMN_1(3) GEMM_COLUMN_2(1) GEMM_COLUMN_2(2) GEMM_COLUMN_2(3) GEMM_STATIC(8, 1) GEMM_STATIC(8, 2)
+GEMM_COLUMN_1(3) GEMM_COLUMN_2(1) GEMM_COLUMN_2(2) GEMM_COLUMN_2(3) GEMM_STATIC(8, 1) GEMM_STATIC(8, 2) GEMM_STATIC(8, 3)
 #define GEMM_LIST_7(nv) GEMM_LIST_3(nv), tier_gemm_4_##nv, tier_gemm_5_##nv, tier_gemm_6_##nv, tier_gemm_7_##nv
-#define TIER_GEMM_TABLE {{GEMM_LIST_7(1), tier_gemm_8_1}, {GEMM_LIST_7(2), tier_gemm_8_2}, {GEMM_LIST_7(3), TIER_GEMM}}
+#define TIER_GEMM_TABLE {{GEMM_LIST_7(1), tier_gemm_8_1}, {GEMM_LIST_7(2), tier_gemm_8_2}, {GEMM_LIST_7(3), tier_gemm_8_3}}
 #elif TIER_SHAPE == 62
-GEMM_STATIC(4, 1) GEMM_STATIC(5, 1) GEMM_STATIC(6, 1) GEMM_STATIC(4, 2) GEMM_STATIC(5, 2)
+GEMM_STATIC(4, 1) GEMM_STATIC(5, 1) GEMM_STATIC(6, 1) GEMM_STATIC(4, 2) GEMM_STATIC(5, 2) GEMM_STATIC(6, 2)
 #define TIER_GEMM_TABLE {{GEMM_LIST_3(1), tier_gemm_4_1, tier_gemm_5_1, tier_gemm_6_1}, \
-                         {GEMM_LIST_3(2), tier_gemm_4_2, tier_gemm_5_2, TIER_GEMM}}
+                         {GEMM_LIST_3(2), tier_gemm_4_2, tier_gemm_5_2, tier_gemm_6_2}}
 #else
-GEMM_STATIC(4, 1)
-#define TIER_GEMM_TABLE {{GEMM_LIST_3(1), tier_gemm_4_1}, {GEMM_LIST_3(2), TIER_GEMM}}
+GEMM_STATIC(4, 1) GEMM_STATIC(4, 2)
+#define TIER_GEMM_TABLE {{GEMM_LIST_3(1), tier_gemm_4_1}, {GEMM_LIST_3(2), tier_gemm_4_2}}
 #endif

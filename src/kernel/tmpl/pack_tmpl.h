@@ -1,4 +1,5 @@
-/* pack_tmpl.h: packing B into panels of nr columns, k-major: a copy when n is contiguous, a register transpose when k is. */
+/* pack_tmpl.h: packing B into panels of nr columns, k-major: a copy when n is contiguous, a register transpose when k is; pairs of rows
+ * as words of bf16. */
 
 static const float tier_zeros[4];
 
@@ -54,4 +55,10 @@ static void tier_pack_b(int nr, int64_t k, int64_t n, const float *b, int64_t ld
       }
     }
   }
+}
+
+static void tier_pair(int64_t n, const float *lo, const float *hi, float *words) {
+  int64_t i = 0;
+  for (; i + VF_LANES <= n; i += VF_LANES) vf_store(words + i, vf_words(vf_load(lo + i), vf_load(hi + i)));
+  if (i < n) vf_storen(words + i, vf_words(vf_loadn(lo + i, (int)(n - i)), vf_loadn(hi + i, (int)(n - i))), (int)(n - i));
 }

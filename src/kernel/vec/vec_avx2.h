@@ -37,6 +37,20 @@ VF_FN vf vf_scale2(vf p, vf n) {
   return _mm256_mul_ps(_mm256_mul_ps(p, vf_pow2_(h)), vf_pow2_(_mm256_sub_epi32(i, h)));
 }
 VF_FN vf vf_keep(vf x) { __asm__("" : "+x"(x)); return x; }
+VF_FN vf vf_even(const float *p) { /* by intrinsics, gcc 12 takes the loaded word over the stack where registers are few */
+  vf x;
+  __asm__("vmovdqu %1, %0\n\tvpslld $16, %0, %0" : "=x"(x) : "m"(*(const __m256i_u *)p));
+  return x;
+}
+VF_FN vf vf_odd(const float *p) { /* a mask would take a register */
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)p), 16), 16));
+}
+VF_FN __m256i vf_rounded_(vf x) {
+  __m256i u = _mm256_castps_si256(x), quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+  __m256i up = _mm256_add_epi32(u, _mm256_add_epi32(_mm256_set1_epi32(0x7fff), _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1))));
+  return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(up), _mm256_castsi256_ps(quiet), _mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+}
+VF_FN vf vf_words(vf even, vf odd) { return _mm256_castsi256_ps(_mm256_blend_epi16(_mm256_srli_epi32(vf_rounded_(even), 16), vf_rounded_(odd), 0xaa)); }
 VF_FN vf vf_permute(vf x, const int32_t *from) { return _mm256_permutevar8x32_ps(x, _mm256_loadu_si256((const __m256i *)from)); }
 VF_FN float vf_sum(vf x) {
   __m128 h = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));

@@ -32,6 +32,20 @@ VF_FN vf vf_less(vf a, vf b, vf x, vf y) { return _mm512_mask_mov_ps(y, _mm512_c
 VF_FN vf vf_round(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 VF_FN vf vf_scale2(vf p, vf n) { return _mm512_scalef_ps(p, n); }
 VF_FN vf vf_keep(vf x) { __asm__("" : "+v"(x)); return x; }
+VF_FN vf vf_even(const float *p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16)); }
+VF_FN vf vf_odd(const float *p) { return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32((int)0xffff0000u))); }
+VF_FN __m512i vf_rounded_(vf x) {
+  __m512i u = _mm512_castps_si512(x), up = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1)));
+  return _mm512_mask_or_epi32(_mm512_add_epi32(u, up), _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), u, _mm512_set1_epi32(0x400000));
+}
+VF_FN vf vf_words(vf even, vf odd) {
+  return _mm512_castsi512_ps(_mm512_mask_mov_epi16(_mm512_srli_epi32(vf_rounded_(even), 16), 0xaaaaaaaau, vf_rounded_(odd)));
+}
+#ifdef __AVX512BF16__
+/* Denormals, of the words and of the products, count as zero; each of the two products is added and rounded to nearest even. */
+VF_FN vf vf_dot(vf x, vf b, vf c) { return _mm512_dpbf16_ps(c, (__m512bh)x, (__m512bh)b); }
+VF_FN vf vf_pairs(vf first, vf second) { return (vf)_mm512_cvtne2ps_pbh(second, first); } /* words of 32 neighbours; as vf_words, denormals to zero */
+#endif
 VF_FN vf vf_permute(vf x, const int32_t *from) { return _mm512_permutexvar_ps(_mm512_loadu_si512(from), x); }
 VF_FN float vf_sum(vf x) { return _mm512_reduce_add_ps(x); }
 VF_FN float vf_top(vf x) { return _mm512_reduce_max_ps(x); }

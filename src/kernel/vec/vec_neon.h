@@ -53,6 +53,13 @@ VF_FN vf vf_scale2(vf p, vf n) {
   return vmulq_f32(vmulq_f32(p, a), vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(i, vdupq_n_s32(127)), 23)));
 }
 VF_FN vf vf_keep(vf x) { __asm__("" : "+w"(x)); return x; }
+VF_FN vf vf_even(const float *p) { return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(vld1q_f32(p)), 16)); }
+VF_FN vf vf_odd(const float *p) { return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(vld1q_f32(p)), vdupq_n_u32(0xffff0000u))); }
+VF_FN uint32x4_t vf_rounded_(vf x) {
+  uint32x4_t u = vreinterpretq_u32_f32(x), up = vaddq_u32(u, vaddq_u32(vdupq_n_u32(0x7fff), vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1))));
+  return vbslq_u32(vceqq_f32(x, x), up, vorrq_u32(u, vdupq_n_u32(0x400000)));
+}
+VF_FN vf vf_words(vf even, vf odd) { return vreinterpretq_f32_u32(vsriq_n_u32(vf_rounded_(odd), vf_rounded_(even), 16)); }
 VF_FN vf vf_permute(vf x, const int32_t *from) {
   uint8x16_t at = vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), vreinterpretq_u32_s32(vld1q_s32(from)), 0x04040404));
   return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), at));

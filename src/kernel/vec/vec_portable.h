@@ -8,6 +8,7 @@
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vf_int __attribute__((vector_size(16)));
 typedef vf vf_one; /* a number for all lanes, as vf_fma1 likes it */
+typedef uint32_t vf_bits __attribute__((vector_size(16)));
 enum { VF_LANES = 4 };
 #define VF_FN static inline __attribute__((always_inline, unused))
 
@@ -38,6 +39,14 @@ VF_FN vf vf_scale2(vf p, vf n) {
   return p * (vf)((h + 127) << 23) * (vf)((i + 127) << 23);
 }
 VF_FN vf vf_keep(vf x) { return x; } /* x in a register from here on: gcc would rather load it again at each use */
+/* Words of two bf16 each: those at p, even and odd, as floats; from floats, to nearest even, NaN quiet. */
+VF_FN vf vf_even(const float *p) { return (vf)((vf_bits)vf_load(p) << 16); }
+VF_FN vf vf_odd(const float *p) { return (vf)((vf_bits)vf_load(p) & 0xffff0000u); }
+VF_FN vf_bits vf_rounded_(vf x) { /* bf16 in the upper half, anything in the lower */
+  vf_bits u = (vf_bits)x, nan = (vf_bits)(x != x);
+  return ((u | 0x400000u) & nan) | ((u + 0x7fffu + (u >> 16 & 1u)) & ~nan);
+}
+VF_FN vf vf_words(vf even, vf odd) { return (vf)(vf_rounded_(even) >> 16 | (vf_rounded_(odd) & 0xffff0000u)); }
 VF_FN vf vf_permute(vf x, const int32_t *from) { return (vf){x[from[0]], x[from[1]], x[from[2]], x[from[3]]}; } /* lane i: x[from[i]] */
 VF_FN float vf_sum(vf x) { return (x[0] + x[1]) + (x[2] + x[3]); }
 VF_FN float vf_top(vf x) { float a = x[0] > x[1] ? x[0] : x[1], b = x[2] > x[3] ? x[2] : x[3]; return a > b ? a : b; } /* no NaN in x */

@@ -37,6 +37,15 @@ VF_FN vf vf_less(vf a, vf b, vf x, vf y) { return svsel_f32(svcmplt_f32(VF_ALL_,
 VF_FN vf vf_round(vf x) { return svrintn_f32_x(VF_ALL_, x); }
 VF_FN vf vf_scale2(vf p, vf n) { return svscale_f32_x(VF_ALL_, p, svcvt_s32_f32_x(VF_ALL_, n)); }
 VF_FN vf vf_keep(vf x) { return x; }
+VF_FN vf vf_even(const float *p) { return svreinterpret_f32_u32(svlsl_n_u32_x(VF_ALL_, svreinterpret_u32_f32(vf_load(p)), 16)); }
+VF_FN vf vf_odd(const float *p) { return svreinterpret_f32_u32(svand_n_u32_x(VF_ALL_, svreinterpret_u32_f32(vf_load(p)), 0xffff0000u)); }
+VF_FN svuint32_t vf_rounded_(vf x) {
+  svuint32_t u = svreinterpret_u32_f32(x), low = svand_n_u32_x(VF_ALL_, svlsr_n_u32_x(VF_ALL_, u, 16), 1);
+  return svsel_u32(svcmpuo_f32(VF_ALL_, x, x), svorr_n_u32_x(VF_ALL_, u, 0x400000), svadd_u32_x(VF_ALL_, svadd_n_u32_x(VF_ALL_, u, 0x7fff), low));
+}
+VF_FN vf vf_words(vf even, vf odd) {
+  return svreinterpret_f32_u32(svorr_u32_x(VF_ALL_, svlsr_n_u32_x(VF_ALL_, vf_rounded_(even), 16), svand_n_u32_x(VF_ALL_, vf_rounded_(odd), 0xffff0000u)));
+}
 VF_FN vf vf_permute(vf x, const int32_t *from) { return svtbl_f32(x, svreinterpret_u32_s32(svld1_s32(VF_ALL_, from))); }
 VF_FN float vf_sum(vf x) { return svaddv_f32(VF_ALL_, x); }
 VF_FN float vf_top(vf x) { return svmaxv_f32(VF_ALL_, x); }
