@@ -28,8 +28,9 @@ def flat_graph(fn, fakes) -> tuple[fx.GraphModule, bool]:
 
 
 def whole(fn, fakes) -> fx.GraphModule:
+    # Autocast puts its casts in below the place where large operators are still whole: under it they are traced as AOTAutograd does.
     with torch.no_grad(), _no_inference_mode():
-        gm = make_fx(_decomposing(fn), pre_dispatch=True, _allow_non_fake_inputs=True)(*fakes)
+        gm = make_fx(_decomposing(fn), pre_dispatch=not torch.is_autocast_enabled("cpu"), _allow_non_fake_inputs=True)(*fakes)
     for node in list(gm.graph.nodes):
         if node.op == "get_attr" and "val" not in node.meta:
             node.meta["val"] = getattr(gm, node.target, None)

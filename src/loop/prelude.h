@@ -279,4 +279,8 @@ TY_F ty_u16 ty_f16_from_f32(float a) {
   const ty_u32 big = m > 0x7f800000u ? 0x7e00u : 0x7c00u;
   return (ty_u16)((b >> 16 & 0x8000u) | (m >= 0x47800000u ? big : m < 0x38800000u ? small : normal));
 }
+TY_F float ty_bf16_f32(float a) { return ty_f32_from_bf16(ty_bf16_from_f32(a)); }
+TY_F double ty_bf16_f64(double a) { return ty_bf16_f32((float)a); }
+TY_F float ty_f16_f32(float a) { return ty_f32_from_f16(ty_f16_from_f32(a)); }
+TY_F double ty_f16_f64(double a) { return ty_f16_f32((float)a); }
 #endif

@@ -1,5 +1,6 @@
 /* core.c: inference for the core vocabulary: shapes and dtypes of every ty.* row. */
 #include "kernel/kernel.h"
+#include "loop/prelude.h"
 #include "ops/ops.h"
 
 #include <string.h>
@@ -108,6 +109,7 @@ static int64_t wrapped(ty_dtype dt, int64_t i) {
 }
 
 /* The value's kind follows the dtype from here on: FLOAT, INT or BOOL. */
+/* The value's kind follows the dtype from here on: FLOAT, INT or BOOL; a narrow one is rounded. */
 ty_status ty_core_full_infer(ty_graph *g, ty_node *n) {
   ty_arg *v = &n->args[2];
   ty_dtype dt = n->args[1].dtype;
@@ -116,6 +118,7 @@ ty_status ty_core_full_infer(ty_graph *g, ty_node *n) {
     if (!ty_dtype_is_int(dt)) return ty_fail(g->ctx, TY_UNSUPPORTED, "a symbolic value of dtype %s", ty_dtypes[dt].name);
   } else if (ty_dtype_is_float(dt)) {
     if (v->kind != TY_ARG_FLOAT) *v = ty_arg_float(v->kind == TY_ARG_BOOL ? (double)v->b : (double)i);
+    v->f = dt == TY_bf16 ? ty_bf16_f64(v->f) : dt == TY_f16 ? ty_f16_f64(v->f) : v->f;
   } else if (dt == TY_bool) {
     if (v->kind != TY_ARG_BOOL) *v = ty_arg_bool(v->kind == TY_ARG_FLOAT ? v->f != 0 : i != 0);
   } else if (v->kind != TY_ARG_INT) {

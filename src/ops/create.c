@@ -96,7 +96,7 @@ ty_status ty_linspace_infer(ty_graph *g, ty_node *n) {
   int64_t steps;
   TY_TRY(ty_o_int(g, n, 2, &steps));
   if (!ty_dtype_is_float(dt)) return ty_fail(g->ctx, TY_UNSUPPORTED, "linspace of integers");
-  TY_TRY(ty_o_computable(g, dt)); /* eager rounds its step to the narrow type */
+  if (ty_o_compute(dt) != dt) return ty_fail(g->ctx, TY_UNSUPPORTED, "linspace of %s, whose step eager rounds", ty_dtypes[dt].torch);
   if (steps < 0) return ty_fail(g->ctx, TY_INVALID, "number of steps must be non-negative");
   if (!ty_o_number(g, &n->args[0], &v) || !ty_o_number(g, &n->args[1], &v)) return ty_fail(g->ctx, TY_UNSUPPORTED, "linspace: symbolic bounds");
   ty_dim len = ty_dim_const(g, steps);

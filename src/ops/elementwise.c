@@ -222,7 +222,7 @@ ty_status ty_convert_infer(ty_graph *g, ty_node *n) {
   return ty_o_out(g, n, at < 0 ? x->dtype : ty_o_dtype(n, at, x->dtype), x->rank, x->shape);
 }
 ty_status ty_convert_lower(ty_graph *g, ty_node *n, ty_value **rep) {
-  return ty_o_done(g, rep, ty_c_cast(g, ty_o_val(n, 0), n->outs[0]->dtype));
+  return ty_o_done(g, rep, ty_o_round(g, ty_o_val(n, 0), n->outs[0]->dtype));
 }
 ty_status ty_type_as_infer(ty_graph *g, ty_node *n) {
   ty_value *x = ty_o_val(n, 0);
@@ -240,7 +240,7 @@ ty_status ty_copy_infer(ty_graph *g, ty_node *n) {
   for (int i = 0; i < r; i++) TY_TRY(ty_o_same(g, x->shape[i], b[i], "copy"));
   return ty_o_out_like(g, n, x);
 }
-ty_status ty_copy_lower(ty_graph *g, ty_node *n, ty_value **rep) { return ty_o_done(g, rep, ty_o_fit(g, ty_o_val(n, 1), n->outs[0])); }
+ty_status ty_copy_lower(ty_graph *g, ty_node *n, ty_value **rep) { return ty_o_done(g, rep, ty_o_fit(g, ty_o_round(g, ty_o_val(n, 1), n->outs[0]->dtype), n->outs[0])); }
 
 /* dropout(x, p, train): the identity unless it trains. native_dropout also gives a mask of ones. */
 ty_status ty_dropout_infer(ty_graph *g, ty_node *n) {

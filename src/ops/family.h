@@ -49,8 +49,9 @@ void ty_promo_value(ty_promo *, const ty_value *);
 void ty_promo_arg(ty_promo *, const ty_arg *); /* a tensor, a number or nothing */
 ty_dtype ty_promo_result(const ty_promo *);
 ty_dtype ty_o_compute(ty_dtype);                  /* float16 and bfloat16 compute in float32 */
-ty_status ty_o_computable(ty_graph *, ty_dtype);  /* declines what no family computes in yet */
 ty_status ty_o_need_float(ty_graph *, const ty_value *);
+/* Parameters of a norm at arguments [from, to): of the input's dtype, or all float32 where it is narrow; *dt, if not NULL: theirs. */
+ty_status ty_o_norm_dtypes(ty_graph *, const ty_node *, int from, int to, ty_dtype *dt);
 
 /* ---- Core-level formulas; a NULL operand gives NULL ---- */
 static inline ty_value *ty_o1(ty_graph *g, ty_prim p, ty_value *a) { return ty_c_prim(g, p, a, NULL, NULL); }
@@ -60,6 +61,7 @@ ty_value *ty_o_fill(ty_graph *, ty_dtype, int rank, const ty_dim *shape, const t
 ty_value *ty_o_num(ty_graph *, ty_dtype, double);                /* rank 0 */
 ty_value *ty_o_arg(ty_graph *, const ty_arg *, ty_dtype);        /* tensor or number, cast to the dtype */
 ty_value *ty_o_dimval(ty_graph *, ty_dim, ty_dtype);             /* rank 0 */
+ty_value *ty_o_round(ty_graph *, ty_value *, ty_dtype);          /* a cast whose rounding is meant, not only the border of an operator */
 ty_value *ty_o_fit(ty_graph *, ty_value *, const ty_value *out); /* cast and expand to out's dtype and shape */
 ty_value *ty_o_reshape_like(ty_graph *, ty_value *, const ty_value *out);
 ty_value *ty_o_reduce(ty_graph *, const char *kind, ty_value *, int n, const int *dims, bool keepdim); /* rank 0 and n 0 too */

@@ -2,7 +2,6 @@
 #include "ops/family.h"
 
 static ty_status need_matrix(ty_graph *g, const ty_value *a, const ty_value *b) {
-  TY_TRY(ty_o_computable(g, a->dtype));
   if (a->dtype != b->dtype) return ty_fail(g->ctx, TY_INVALID, "expected the same dtype, got %s and %s", ty_dtypes[a->dtype].torch, ty_dtypes[b->dtype].torch);
   if (!ty_dtype_is_float(a->dtype)) return ty_fail(g->ctx, TY_UNSUPPORTED, "matrix product of %s", ty_dtypes[a->dtype].torch);
   return TY_OK;
@@ -37,7 +36,8 @@ static bool is_constant(const ty_value *v) {
     if (v->role == TY_ROLE_PARAM || v->role == TY_ROLE_LITERAL) return true;
     ty_node *d = v->def;
     v = d && d->nargs ? ty_o_val(d, 0) : NULL;
-    if (d && d->op != TY_OP_permute && d->op != TY_OP_reshape && d->op != TY_OP_slice && d->op != TY_OP_cast) return false;
+    if (d && d->op != TY_OP_permute && d->op != TY_OP_reshape && d->op != TY_OP_slice && d->op != TY_OP_cast && d->op != ty_op_of_prim(TY_P_bf16) && d->op != ty_op_of_prim(TY_P_f16))
+      return false;
   }
   return false;
 }
@@ -87,7 +87,6 @@ ty_status ty_outer_infer(ty_graph *g, ty_node *n) {
   if (a->rank != 1 || b->rank != 1) return ty_fail(g->ctx, TY_INVALID, "outer: expected vectors");
   ty_promo_value(&p, a);
   ty_promo_value(&p, b);
-  TY_TRY(ty_o_computable(g, ty_promo_result(&p)));
   ty_dim s[2] = { a->shape[0], b->shape[0] };
   return ty_o_out(g, n, ty_promo_result(&p), 2, s);
 }
@@ -168,7 +167,6 @@ static ty_status cosine_shape(ty_graph *g, const ty_node *n, int *r, ty_dim *s, 
   ty_promo_value(&p, b);
   *dt = ty_promo_result(&p);
   if (!ty_dtype_is_float(*dt)) return ty_fail(g->ctx, TY_INVALID, "expected common dtype to be floating point");
-  TY_TRY(ty_o_computable(g, *dt));
   TY_TRY(ty_broadcast(g, a->rank, a->shape, b->rank, b->shape, r, s));
   return ty_o_dim(g, n, 2, *r, d);
 }

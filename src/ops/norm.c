@@ -10,8 +10,6 @@ ty_status ty_softmax_infer(ty_graph *g, ty_node *n) {
   ty_dtype dt = ty_o_param(n) & TYPED ? ty_o_dtype(n, 2, x->dtype) : x->dtype;
   TY_TRY(ty_o_dim(g, n, 1, x->rank, &d));
   if (!ty_dtype_is_float(dt)) return ty_fail(g->ctx, TY_INVALID, "softmax is not implemented for %s", ty_dtypes[dt].torch);
-  TY_TRY(ty_o_computable(g, x->dtype));
-  TY_TRY(ty_o_computable(g, dt));
   if (!(ty_o_param(n) & TYPED) && ty_o_bool(n, 2)) return ty_fail(g->ctx, TY_INVALID, "softmax with half to float conversion is not supported on CPU");
   return ty_o_out(g, n, dt, x->rank, x->shape);
 }
@@ -41,20 +39,19 @@ static ty_status trailing(ty_graph *g, const ty_node *n, int *lead) {
     if (!w) continue;
     if (w->rank != cnt) return ty_fail(g->ctx, TY_INVALID, "weight and bias must have normalized_shape");
     for (int i = 0; i < cnt; i++) TY_TRY(ty_o_same(g, w->shape[i], s[i], "weight of a norm"));
-    TY_TRY(ty_o_computable(g, w->dtype));
-    if (w->dtype != x->dtype) return ty_fail(g->ctx, TY_UNSUPPORTED, "weight and input differ in dtype");
   }
+  TY_TRY(ty_o_norm_dtypes(g, n, 2, 4, NULL));
   return ty_o_need_float(g, x);
 }
 static int tail_dims(const ty_value *x, int lead, int *dims) {
   for (int i = lead; i < x->rank; i++) dims[i - lead] = i;
   return x->rank - lead;
 }
-static ty_status stat_out(ty_graph *g, ty_node *n, int lead) {
+static ty_status stat_out(ty_graph *g, ty_node *n, ty_dtype dt, int lead) {
   ty_value *x = ty_o_val(n, 0);
   ty_dim s[TY_MAX_RANK];
   for (int i = 0; i < x->rank; i++) s[i] = i < lead ? x->shape[i] : ty_dim_const(g, 1);
-  return ty_o_out(g, n, x->dtype, x->rank, s);
+  return ty_o_out(g, n, dt, x->rank, s);
 }
 static ty_value *affine(ty_graph *g, ty_value *y, ty_value *w, ty_value *b) {
   if (!y) return NULL;
@@ -73,9 +70,11 @@ static void moments(ty_graph *g, ty_value *x, int cnt, const int *dims, double e
 /* param 1: native_layer_norm, which also gives mean and rstd. */
 ty_status ty_layer_norm_infer(ty_graph *g, ty_node *n) {
   int lead;
+  ty_dtype dt = TY_f32;
   TY_TRY(trailing(g, n, &lead));
+  TY_TRY(ty_o_norm_dtypes(g, n, 2, 4, &dt));
   TY_TRY(ty_o_out_like(g, n, ty_o_val(n, 0)));
-  for (int i = 0; i < 2 && ty_o_param(n); i++) TY_TRY(stat_out(g, n, lead));
+  for (int i = 0; i < 2 && ty_o_param(n); i++) TY_TRY(stat_out(g, n, dt, lead));
   return TY_OK;
 }
 ty_status ty_layer_norm_lower(ty_graph *g, ty_node *n, ty_value **rep) {
@@ -98,7 +97,7 @@ ty_status ty_rms_norm_infer(ty_graph *g, ty_node *n) {
   if (ty_o_val(n, 3)) return ty_fail(g->ctx, TY_INVALID, "rms_norm: eps must be a number");
   TY_TRY(trailing(g, n, &lead));
   TY_TRY(ty_o_out_like(g, n, ty_o_val(n, 0)));
-  return ty_o_param(n) ? stat_out(g, n, lead) : TY_OK;
+  return ty_o_param(n) ? stat_out(g, n, ty_o_compute(ty_o_val(n, 0)->dtype), lead) : TY_OK;
 }
 ty_status ty_rms_norm_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   ty_value *x = ty_o_val(n, 0);

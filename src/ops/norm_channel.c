@@ -3,7 +3,7 @@
 #include "ops/family.h"
 
 /* Weights and statistics at arguments from to to - 1: one element a channel, or absent. */
-static ty_status check_vectors(ty_graph *g, const ty_node *n, int from, int to) {
+static ty_status check_vectors(ty_graph *g, const ty_node *n, int from, int to, ty_dtype *dt) {
   ty_value *x = ty_o_val(n, 0);
   TY_TRY(ty_o_need_float(g, x));
   if (x->rank < 2) return ty_fail(g->ctx, TY_INVALID, "a norm over channels needs at least 2 dims");
@@ -11,10 +11,9 @@ static ty_status check_vectors(ty_graph *g, const ty_node *n, int from, int to) 
     ty_value *v = ty_o_val(n, i);
     if (!v) continue;
     if (v->rank != 1) return ty_fail(g->ctx, TY_INVALID, "parameters of a norm must be vectors");
-    if (v->dtype != x->dtype) return ty_fail(g->ctx, TY_UNSUPPORTED, "parameters and input differ in dtype");
     TY_TRY(ty_o_same(g, v->shape[0], x->shape[1], "a norm's parameters: channels"));
   }
-  return TY_OK;
+  return ty_o_norm_dtypes(g, n, from, to, dt);
 }
 
 /* A vector of one element a channel, shaped to broadcast against x. */
@@ -70,11 +69,11 @@ static ty_value *normalised(ty_graph *g, const stats *s, ty_value *rstd, ty_valu
 }
 
 /* ---- group_norm(input, groups, weight, bias, eps, cudnn), param 1: native_group_norm(input, weight, bias, N, C, HxW, group, eps) ---- */
-static ty_status group_args(ty_graph *g, const ty_node *n, int64_t *groups, double *eps) {
+static ty_status group_args(ty_graph *g, const ty_node *n, int64_t *groups, double *eps, ty_dtype *dt) {
   ty_value *x = ty_o_val(n, 0);
   int native = ty_o_param(n);
   int64_t channels;
-  TY_TRY(check_vectors(g, n, native ? 1 : 2, native ? 3 : 4));
+  TY_TRY(check_vectors(g, n, native ? 1 : 2, native ? 3 : 4, dt));
   TY_TRY(ty_o_int(g, n, native ? 6 : 1, groups));
   *eps = ty_o_float(g, n, native ? 7 : 4, 1e-5);
   if (!ty_dim_is_const(g, x->shape[1], &channels)) return ty_fail(g->ctx, TY_UNSUPPORTED, "symbolic number of channels");
@@ -85,10 +84,11 @@ ty_status ty_group_norm_infer(ty_graph *g, ty_node *n) {
   ty_value *x = ty_o_val(n, 0);
   int64_t groups;
   double eps;
-  TY_TRY(group_args(g, n, &groups, &eps));
+  ty_dtype dt = TY_f32;
+  TY_TRY(group_args(g, n, &groups, &eps, &dt));
   TY_TRY(ty_o_out_like(g, n, x));
   ty_dim s[2] = {x->shape[0], ty_dim_const(g, groups)};
-  for (int i = 0; i < 2 && ty_o_param(n); i++) TY_TRY(ty_o_out(g, n, x->dtype, 2, s));
+  for (int i = 0; i < 2 && ty_o_param(n); i++) TY_TRY(ty_o_out(g, n, dt, 2, s));
   return TY_OK;
 }
 /* [N, C, 1, ...] with equal values in a group: one a group. */
@@ -104,7 +104,7 @@ ty_status ty_group_norm_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   int64_t groups;
   double eps;
   stats s;
-  TY_TRY(group_args(g, n, &groups, &eps));
+  TY_TRY(group_args(g, n, &groups, &eps, NULL));
   stats_of(g, ty_c_cast(g, x, ty_o_compute(x->dtype)), groups, &s);
   ty_value *rstd = rstd_of(g, s.var, eps), *y = normalised(g, &s, rstd, ty_o_val(n, native ? 1 : 2), ty_o_val(n, native ? 2 : 3));
   TY_TRY(ty_o_done(g, rep, ty_o_fit(g, y, n->outs[0])));
@@ -118,12 +118,13 @@ ty_status ty_group_norm_lower(ty_graph *g, ty_node *n, ty_value **rep) {
  * two statistics (none of instance_norm and batch_norm), then what a row adds. Computing statistics while running ones are given
  * would change those in place, which a graph does not do: only the functional row returns them. */
 enum { BATCH, NATIVE, NO_TRAINING, NO_STATS, FUNCTIONAL, NO_UPDATE, INSTANCE };
-typedef struct bn { ty_value *x, *w, *b, *mean, *var; bool computed, stats; double momentum, eps; } bn;
+typedef struct bn { ty_value *x, *w, *b, *mean, *var; bool computed, stats; double momentum, eps; ty_dtype dt; /* of its parameters */ } bn;
 
 static ty_status bn_args(ty_graph *g, const ty_node *n, bn *o) {
   int which = ty_o_param(n), at = which == NO_STATS ? 3 : 5;
-  TY_TRY(check_vectors(g, n, 1, at));
-  *o = (bn){.x = ty_o_val(n, 0), .w = ty_o_val(n, 1), .b = ty_o_val(n, 2)};
+  ty_dtype dt = TY_f32;
+  TY_TRY(check_vectors(g, n, 1, at, &dt));
+  *o = (bn){.dt = dt, .x = ty_o_val(n, 0), .w = ty_o_val(n, 1), .b = ty_o_val(n, 2)};
   if (which != NO_STATS) o->mean = ty_o_val(n, 3), o->var = ty_o_val(n, 4);
   bool flag = which != NO_TRAINING && which != NO_UPDATE;
   o->computed = flag && ty_o_bool(n, at);
@@ -146,8 +147,8 @@ ty_status ty_batch_norm_infer(ty_graph *g, ty_node *n) {
   TY_TRY(bn_args(g, n, &o));
   ty_dim none = ty_dim_const(g, 0), size = o.computed ? o.x->shape[1] : none;
   TY_TRY(ty_o_out_like(g, n, o.x));
-  for (int i = 0; i < 2 && o.stats; i++) TY_TRY(ty_o_out(g, n, o.x->dtype, 1, &size));
-  for (int i = 0; i < 2 && ty_o_param(n) == FUNCTIONAL; i++) TY_TRY(ty_o_out(g, n, o.x->dtype, 1, &o.x->shape[1]));
+  for (int i = 0; i < 2 && o.stats; i++) TY_TRY(ty_o_out(g, n, o.dt, 1, &size));
+  for (int i = 0; i < 2 && ty_o_param(n) == FUNCTIONAL; i++) TY_TRY(ty_o_out(g, n, o.dt, 1, &o.x->shape[1]));
   return ty_o_param(n) == NO_UPDATE ? ty_o_out(g, n, TY_u8, 1, &none) : TY_OK;
 }
 

@@ -79,7 +79,7 @@ ty_status ty_cumextremum_lower(ty_graph *g, ty_node *n, ty_value **rep) {
     TY_TRY(ty_o_done(g, rep, x));
     return ty_o_done(g, rep + 1, ty_c_full_int(g, TY_i64, 0, NULL, 0));
   }
-  ty_arg a[3] = {ty_arg_value(x), ty_arg_str(ty_o_param(n) ? "argmin" : "argmax"), ty_arg_int(ty_dim_const(g, d))};
+  ty_arg a[3] = {ty_arg_value(ty_c_cast(g, x, ty_o_compute(x->dtype))), ty_arg_str(ty_o_param(n) ? "argmin" : "argmax"), ty_arg_int(ty_dim_const(g, d))};
   if (!(at = ty_make(g, TY_OP_scan, 3, a))) return ty_o_done(g, rep, NULL);
   for (int k = 0; k < x->rank; k++) idx[k] = k == d ? at : ty_win_along(g, x->rank, k, x->shape[k]);
   TY_TRY(ty_o_done(g, rep, ty_c_index(g, x, idx)));
@@ -96,7 +96,6 @@ static ty_status search_of(ty_graph *g, const ty_node *n, search *s) {
   if (text) s->right = text[0] == 'r';
   if (p >> 16 && !ty_o_none(n, p >> 16)) return ty_fail(g->ctx, TY_UNSUPPORTED, "a sorter");
   if (s->v->dtype != s->seq->dtype) return ty_fail(g->ctx, TY_INVALID, "dtypes of values and boundaries must be the same");
-  TY_TRY(ty_o_computable(g, s->v->dtype));
   if (s->v->dtype == TY_bool) return ty_fail(g->ctx, TY_UNSUPPORTED, "searching bools");
   if (s->seq->rank < 1 || (s->seq->rank > 1 && s->seq->rank != s->v->rank)) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d", s->seq->rank, s->v->rank);
   for (int k = 0; k < s->seq->rank - 1; k++) TY_TRY(ty_o_same(g, s->seq->shape[k], s->v->shape[k], "searchsorted"));

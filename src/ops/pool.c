@@ -59,7 +59,6 @@ static ty_status pool_of(ty_graph *g, const ty_node *n, pool *p) {
   if (p->x->rank != p->n + 1 && p->x->rank != p->n + 2) return ty_fail(g->ctx, TY_INVALID, "pooling: rank %d", p->x->rank);
   p->lead = p->x->rank - p->n;
   if (p->x->dtype == TY_bool) return ty_fail(g->ctx, TY_INVALID, "pooling is not implemented for bool");
-  TY_TRY(ty_o_computable(g, p->x->dtype));
   for (int i = 0; i < p->n; i++) {
     p->w[i].dim = p->lead + i;
     p->w[i].in = p->x->shape[p->lead + i];

@@ -57,10 +57,6 @@ ty_status ty_reduce_infer(ty_graph *g, ty_node *n) {
   if (w <= PROD && !ty_dtype_is_float(dt)) dt = TY_i64;
   if (w <= PROD && dtype_at(n)) dt = ty_o_dtype(n, dtype_at(n), dt);
   if (w == ANY || w == ALL) dt = x->dtype == TY_u8 ? TY_u8 : TY_bool;
-  else {
-    TY_TRY(ty_o_computable(g, x->dtype));
-    TY_TRY(ty_o_computable(g, dt));
-  }
   if ((w == AMAX || w == AMIN || w == MAX || w == MIN) && reduces_empty(g, x, cnt, dims))
     return ty_fail(g->ctx, TY_INVALID, "expected reduction dim to be non-empty");
   return red_out(g, n, dt, cnt, dims);
@@ -82,8 +78,6 @@ ty_status ty_mean_infer(ty_graph *g, ty_node *n) {
   ty_dtype dt = ty_o_dtype(n, dtype_at(n), x->dtype);
   TY_TRY(red_dims(g, n, &cnt, dims));
   if (!ty_dtype_is_float(dt)) return ty_fail(g->ctx, TY_INVALID, "mean(): input dtype should be floating point, got %s", ty_dtypes[dt].torch);
-  TY_TRY(ty_o_computable(g, x->dtype));
-  TY_TRY(ty_o_computable(g, dt));
   return red_out(g, n, dt, cnt, dims);
 }
 ty_status ty_mean_lower(ty_graph *g, ty_node *n, ty_value **rep) {
@@ -98,7 +92,6 @@ ty_status ty_arg_infer(ty_graph *g, ty_node *n) {
   ty_value *x = ty_o_val(n, 0);
   int cnt, dims[TY_MAX_RANK], w = which_of(n);
   TY_TRY(red_dims(g, n, &cnt, dims));
-  TY_TRY(ty_o_computable(g, x->dtype));
   if (x->dtype == TY_bool && w < MAX_DIM) return ty_fail(g->ctx, TY_INVALID, "argmax and argmin are not implemented for bool");
   if (reduces_empty(g, x, cnt, dims)) return ty_fail(g->ctx, TY_INVALID, "expected reduction dim to have non-zero size");
   if (w >= MAX_DIM) TY_TRY(red_out(g, n, x->dtype, cnt, dims));
@@ -128,7 +121,6 @@ ty_status ty_aminmax_infer(ty_graph *g, ty_node *n) {
   ty_value *x = ty_o_val(n, 0);
   int cnt, dims[TY_MAX_RANK];
   TY_TRY(red_dims(g, n, &cnt, dims));
-  TY_TRY(ty_o_computable(g, x->dtype));
   if (x->dtype == TY_bool) return ty_fail(g->ctx, TY_UNSUPPORTED, "aminmax of bool");
   if (reduces_empty(g, x, cnt, dims)) return ty_fail(g->ctx, TY_INVALID, "expected reduction dim to have non-zero size");
   TY_TRY(red_out(g, n, x->dtype, cnt, dims));
@@ -188,7 +180,6 @@ ty_status ty_norm_infer(ty_graph *g, ty_node *n) {
   double p;
   TY_TRY(red_dims(g, n, &cnt, dims));
   TY_TRY(ty_o_need_float(g, x));
-  TY_TRY(ty_o_computable(g, dt));
   if (!ty_dtype_is_float(dt)) return ty_fail(g->ctx, TY_INVALID, "norm: dtype must be floating point");
   if (!ty_o_none(n, 1) && !ty_o_number(g, &n->args[1], &p)) return ty_fail(g->ctx, TY_UNSUPPORTED, "symbolic order of a norm");
   p = ty_o_float(g, n, 1, 2);
@@ -221,7 +212,6 @@ ty_status ty_logsumexp_infer(ty_graph *g, ty_node *n) {
   ty_value *x = ty_o_val(n, 0);
   int cnt, dims[TY_MAX_RANK];
   TY_TRY(red_dims(g, n, &cnt, dims));
-  TY_TRY(ty_o_computable(g, x->dtype));
   return red_out(g, n, ty_dtype_is_float(x->dtype) ? x->dtype : TY_f32, cnt, dims);
 }
 ty_status ty_logsumexp_lower(ty_graph *g, ty_node *n, ty_value **rep) {
@@ -256,8 +246,6 @@ ty_status ty_scan_infer(ty_graph *g, ty_node *n) {
   int d;
   ty_dtype dt = ty_o_dtype(n, 2, ty_dtype_is_float(x->dtype) ? x->dtype : TY_i64);
   TY_TRY(ty_o_dim(g, n, 1, x->rank, &d));
-  TY_TRY(ty_o_computable(g, x->dtype));
-  TY_TRY(ty_o_computable(g, dt));
   if (dt == TY_bool) return ty_fail(g->ctx, TY_UNSUPPORTED, "cumulative sum in bool");
   return ty_o_out(g, n, dt, x->rank, x->shape);
 }

@@ -16,7 +16,7 @@ typedef struct rnn {
 
 static ty_status weight(ty_graph *g, const rnn *r, int layer, int dir, int i, int rank, ty_dim d0, ty_dim d1) {
   ty_value *w = r->params[(layer * r->dirs + dir) * r->each + i];
-  if (!w || w->dtype != TY_f32) return ty_fail(g->ctx, TY_UNSUPPORTED, "a recurrent network that is not float32 throughout");
+  if (!w || w->dtype != r->x->dtype) return ty_fail(g->ctx, TY_UNSUPPORTED, "a recurrent network that is not of one dtype throughout");
   if (w->rank != rank) return ty_fail(g->ctx, TY_INVALID, "a recurrent network's weight of rank %d", w->rank);
   TY_TRY(ty_o_same(g, w->shape[0], d0, "weights of a recurrent network"));
   return rank > 1 ? ty_o_same(g, w->shape[1], d1, "weights of a recurrent network") : TY_OK;
@@ -29,7 +29,7 @@ static ty_status rnn_of(ty_graph *g, const ty_node *n, rnn *r) {
   bool lstm = r->kind == TY_RNN_LSTM;
   TY_TRY(ty_o_int(g, n, 4, &layers));
   r->params = ty_o_vals(n, 2, &count);
-  if (r->x->dtype != TY_f32) return ty_fail(g->ctx, TY_UNSUPPORTED, "a recurrent network that is not float32 throughout");
+  if (ty_o_compute(r->x->dtype) != TY_f32) return ty_fail(g->ctx, TY_UNSUPPORTED, "a recurrent network of %s", ty_dtypes[r->x->dtype].torch);
   if (r->x->rank != 3 || states != (lstm ? 2 : 1) || !hx[0] || hx[0]->rank != 3 || layers < 1 || layers > 1000) return ty_fail(g->ctx, TY_INVALID, "a recurrent network: ranks");
   if (ty_o_bool(n, 6) && ty_o_float(g, n, 5, 0) > 0 && layers > 1) return ty_fail(g->ctx, TY_UNSUPPORTED, "dropout between recurrent layers");
   r->layers = (int)layers;
@@ -46,7 +46,7 @@ static ty_status rnn_of(ty_graph *g, const ty_node *n, rnn *r) {
   if (ty_dim_is(g, r->hidden, 0)) return ty_fail(g->ctx, TY_UNSUPPORTED, "a recurrent network without units");
   ty_dim want[3] = {ty_dim_const(g, layers * r->dirs), r->b, r->p}, gates = ty_dim_mul(g, ty_dim_const(g, ty_rnn_gates(r->kind)), r->hidden);
   for (int s = 0; s < states; s++) {
-    if (!hx[s] || hx[s]->dtype != TY_f32 || hx[s]->rank != 3) return ty_fail(g->ctx, TY_UNSUPPORTED, "a recurrent network's state");
+    if (!hx[s] || hx[s]->dtype != r->x->dtype || hx[s]->rank != 3) return ty_fail(g->ctx, TY_UNSUPPORTED, "a recurrent network's state");
     for (int i = 0; i < 3; i++) TY_TRY(ty_o_same(g, hx[s]->shape[i], s && i == 2 ? r->hidden : want[i], "a recurrent network's state"));
   }
   for (int l = 0; l < r->layers; l++)
@@ -63,7 +63,7 @@ ty_status ty_rnn_infer(ty_graph *g, ty_node *n) {
   rnn r;
   TY_TRY(rnn_of(g, n, &r));
   ty_dim s[3] = {r.x->shape[0], r.x->shape[1], ty_dim_mul(g, r.p, ty_dim_const(g, r.dirs))};
-  TY_TRY(ty_o_out(g, n, TY_f32, 3, s));
+  TY_TRY(ty_o_out(g, n, r.x->dtype, 3, s));
   TY_TRY(ty_o_out_like(g, n, r.h0));
   return r.c0 ? ty_o_out_like(g, n, r.c0) : TY_OK;
 }
@@ -71,7 +71,7 @@ ty_status ty_rnn_infer(ty_graph *g, ty_node *n) {
 /* One parameter of both directions, joined along dim 0; NULL where it is absent. */
 static ty_value *joined(ty_graph *g, const rnn *r, int layer, int i) {
   ty_value *w[2];
-  for (int d = 0; d < r->dirs; d++) w[d] = r->params[(layer * r->dirs + d) * r->each + i];
+  for (int d = 0; d < r->dirs; d++) w[d] = ty_c_cast(g, r->params[(layer * r->dirs + d) * r->each + i], TY_f32);
   return ty_c_cat(g, r->dirs, w, 0);
 }
 /* [d * gates * units, k] as ty.rnn wants it: [d, block, k, gate, TY_RNN_BLOCK]. */
@@ -97,7 +97,7 @@ static ty_value *part(ty_graph *g, ty_value *flat, ty_dim from, int rank, const 
   return v ? ty_c_reshape(g, v, rank, s) : NULL;
 }
 static ty_value *states_of(ty_graph *g, const rnn *r, ty_value *all, int layer) {
-  return ty_c_slice(g, all, 0, ty_dim_const(g, (int64_t)layer * r->dirs), 1, ty_dim_const(g, r->dirs));
+  return ty_c_slice(g, ty_c_cast(g, all, TY_f32), 0, ty_dim_const(g, (int64_t)layer * r->dirs), 1, ty_dim_const(g, r->dirs));
 }
 /* The last outputs of each direction, [d, b, p]: the second one's are at the first time. */
 static ty_value *last_of(ty_graph *g, const rnn *r, ty_value *y) {
@@ -117,7 +117,7 @@ ty_status ty_rnn_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   TY_TRY(rnn_of(g, n, &r));
   int64_t gates = ty_rnn_gates(r.kind);
   bool late_bias = r.kind == TY_RNN_GRU; /* its hidden bias stands inside a product */
-  ty_value *x = r.x, **last = ty_arena_alloc(&g->arena, sizeof *last * (size_t)r.layers), **cell = ty_arena_alloc(&g->arena, sizeof *cell * (size_t)r.layers);
+  ty_value *x = ty_c_cast(g, r.x, TY_f32), **last = ty_arena_alloc(&g->arena, sizeof *last * (size_t)r.layers), **cell = ty_arena_alloc(&g->arena, sizeof *cell * (size_t)r.layers);
   if (!last || !cell) return ty_fail(g->ctx, TY_NOMEM, "out of memory");
   ty_dim ys[3] = {r.x->shape[0], r.x->shape[1], ty_dim_mul(g, r.p, ty_dim_const(g, r.dirs))}, cs[3] = {ty_dim_const(g, r.dirs), r.b, r.hidden};
   for (int l = 0; l < r.layers; l++) {
@@ -135,7 +135,7 @@ ty_status ty_rnn_lower(ty_graph *g, ty_node *n, ty_value **rep) {
     last[l] = last_of(g, &r, x);
     cell[l] = r.c0 ? part(g, flat, ty_dim_product(g, 3, ys), 3, cs) : NULL;
   }
-  TY_TRY(ty_o_done(g, rep, x));
-  TY_TRY(ty_o_done(g, rep + 1, ty_c_cat(g, r.layers, last, 0)));
-  return r.c0 ? ty_o_done(g, rep + 2, ty_c_cat(g, r.layers, cell, 0)) : TY_OK;
+  TY_TRY(ty_o_done(g, rep, ty_o_fit(g, x, n->outs[0])));
+  TY_TRY(ty_o_done(g, rep + 1, ty_o_fit(g, ty_c_cat(g, r.layers, last, 0), n->outs[1])));
+  return r.c0 ? ty_o_done(g, rep + 2, ty_o_fit(g, ty_c_cat(g, r.layers, cell, 0), n->outs[2])) : TY_OK;
 }

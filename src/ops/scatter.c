@@ -45,7 +45,6 @@ static const char *kind_of(const ty_node *n) {
   return NULL;
 }
 static ty_status joins(ty_graph *g, const ty_value *x, const char *kind) {
-  TY_TRY(ty_o_computable(g, x->dtype));
   if (x->dtype == TY_f16 || x->dtype == TY_bf16) return ty_fail(g->ctx, TY_UNSUPPORTED, "scatter of %s", ty_dtypes[x->dtype].torch);
   if (!kind) return ty_fail(g->ctx, TY_INVALID, "no such reduction");
   if (!strcmp(kind, "mean") && x->dtype == TY_bool) return ty_fail(g->ctx, TY_INVALID, "mean of bool");

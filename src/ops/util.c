@@ -174,15 +174,23 @@ ty_dtype ty_promo_result(const ty_promo *p) {
 
 ty_dtype ty_o_compute(ty_dtype d) { return d == TY_f16 || d == TY_bf16 ? TY_f32 : d; }
 
-/* The one place to open when emission and kernels have narrow floats: every lowering casts to ty_o_compute already. */
-ty_status ty_o_computable(ty_graph *g, ty_dtype d) {
-  if (d == TY_f16 || d == TY_bf16) return ty_fail(g->ctx, TY_UNSUPPORTED, "%s arithmetic", ty_dtypes[d].torch);
+ty_status ty_o_norm_dtypes(ty_graph *g, const ty_node *n, int from, int to, ty_dtype *dt) {
+  ty_dtype x = ty_o_val(n, 0)->dtype;
+  const ty_value *first = NULL;
+  for (int i = from; i < to && i < n->nargs; i++) {
+    const ty_value *v = ty_o_val(n, i);
+    if (!v) continue;
+    if (!first) first = v;
+    if (v->dtype != first->dtype || (v->dtype != x && v->dtype != ty_o_compute(x)))
+      return ty_fail(g->ctx, TY_UNSUPPORTED, "parameters of a norm of dtype %s for %s", ty_dtypes[v->dtype].torch, ty_dtypes[x].torch);
+  }
+  if (dt) *dt = first ? first->dtype : x;
   return TY_OK;
 }
 
 ty_status ty_o_need_float(ty_graph *g, const ty_value *v) {
   if (!ty_dtype_is_float(v->dtype)) return ty_fail(g->ctx, TY_INVALID, "not implemented for %s", ty_dtypes[v->dtype].torch);
-  return ty_o_computable(g, v->dtype);
+  return TY_OK;
 }
 
 /* ---- Core-level formulas ---- */
@@ -194,20 +202,14 @@ ty_value *ty_o_dimval(ty_graph *g, ty_dim d, ty_dtype dt) {
 }
 
 ty_value *ty_o_fill(ty_graph *g, ty_dtype dt, int rank, const ty_dim *shape, const ty_arg *a) {
-  ty_dtype c = ty_o_compute(dt);
-  ty_value *v;
   int64_t i;
   double f = 0;
   if (a->kind == TY_ARG_INT && !ty_dim_is_const(g, a->i, NULL))
     return ty_c_expand(g, ty_c_cast(g, ty_c_dimval(g, a->i), dt), rank, shape);
   (void)ty_o_number(g, a, &f);
-  if (ty_dtype_is_float(c)) v = ty_c_full(g, c, rank, shape, f);
-  else {
-    i = a->kind == TY_ARG_INT && ty_dim_is_const(g, a->i, &i) ? i : f >= -0x1p63 && f < 0x1p63 ? (int64_t)f : INT64_MIN;
-    if (c == TY_bool) i = f != 0;
-    v = ty_c_full_int(g, c, rank, shape, i);
-  }
-  return ty_c_cast(g, v, dt);
+  if (ty_dtype_is_float(dt)) return ty_c_full(g, dt, rank, shape, f);
+  i = a->kind == TY_ARG_INT && ty_dim_is_const(g, a->i, &i) ? i : f >= -0x1p63 && f < 0x1p63 ? (int64_t)f : INT64_MIN;
+  return ty_c_full_int(g, dt, rank, shape, dt == TY_bool ? f != 0 : i);
 }
 
 ty_value *ty_o_num(ty_graph *g, ty_dtype dt, double f) {
@@ -218,6 +220,12 @@ ty_value *ty_o_num(ty_graph *g, ty_dtype dt, double f) {
 ty_value *ty_o_arg(ty_graph *g, const ty_arg *a, ty_dtype dt) {
   if (a->kind == TY_ARG_VALUE) return ty_c_cast(g, a->value, dt);
   return ty_o_fill(g, dt, 0, NULL, a);
+}
+
+ty_value *ty_o_round(ty_graph *g, ty_value *v, ty_dtype dt) {
+  if (!v || v->dtype == dt || v->dtype == TY_bool || ty_o_compute(dt) == dt) return v ? ty_c_cast(g, v, dt) : NULL;
+  v = ty_c_cast(g, v, v->dtype == TY_f64 ? TY_f64 : TY_f32);
+  return ty_c_cast(g, ty_o1(g, dt == TY_bf16 ? TY_P_bf16 : TY_P_f16, v), dt);
 }
 
 ty_value *ty_o_fit(ty_graph *g, ty_value *v, const ty_value *out) {
@@ -285,7 +293,6 @@ static ty_status pw_common(ty_graph *g, ty_node *n, const ty_pw_def *d, ty_dtype
     const ty_arg *a = &n->args[d->at[i]];
     ty_promo_arg(&p, a);
     if (a->kind != TY_ARG_VALUE) continue;
-    if (d->promo != TY_PR_LOGIC) TY_TRY(ty_o_computable(g, a->value->dtype));
     ty_dim old[TY_MAX_RANK];
     int r = *rank;
     for (int k = 0; k < r; k++) old[k] = shape[k];
@@ -322,7 +329,11 @@ ty_status ty_pw_lower(ty_graph *g, ty_node *n, const ty_pw_def *d, ty_value **re
   int rank;
   TY_TRY(pw_common(g, n, d, &common, &rank, shape));
   p.dt = ty_o_compute(pw_compute(d, common));
-  for (int i = 0; i < d->nops; i++)
-    if (n->args[d->at[i]].kind != TY_ARG_NONE) p.x[i] = ty_o_arg(g, &n->args[d->at[i]], p.dt);
+  for (int i = 0; i < d->nops; i++) {
+    const ty_arg *a = &n->args[d->at[i]];
+    if (a->kind == TY_ARG_NONE) continue;
+    p.x[i] = d->promo == TY_PR_BOOL && a->kind != TY_ARG_VALUE ? ty_o_arg(g, a, common) : ty_o_arg(g, a, p.dt); /* a narrow number is compared as one */
+    p.x[i] = p.x[i] ? ty_c_cast(g, p.x[i], p.dt) : NULL;
+  }
   return ty_o_done(g, rep, ty_o_fit(g, d->body(&p), n->outs[0]));
 }

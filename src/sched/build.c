@@ -225,7 +225,7 @@ static ty_lv compute(ty_b *b, ty_node *n, const ty_dim *idx) {
     if (in->dtype == TY_i64 && o->dtype == TY_i64) return x[0];
     r.kind = TY_L_CAST;
     r.a = as_node(b, x[0]);
-    if (in->dtype == o->dtype) return (ty_lv){ r.a, -1 };
+    if (compute_type(in->dtype) == r.dtype) return (ty_lv){ r.a, -1 }; /* narrow values are rounded where they are stored */
     note_fused(b, n);
     return (ty_lv){ add(b, r), -1 };
   }

@@ -146,7 +146,7 @@ def test_autocast(door):
 
     x = torch.randn(3, 8)
     compiled = doors(f, x, strict=False)[door]
-    close(compiled(x), f(x))
+    torch.testing.assert_close(compiled(x), f(x), rtol=2e-2, atol=2e-2)
     plain = doors(lin, x, strict=False)[door]
     for _ in range(2):
         close(plain(x), lin(x))

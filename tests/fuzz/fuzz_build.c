@@ -43,7 +43,10 @@ static ty_dim symbolic(maker *m) {
 }
 
 static const ty_dtype KINDS[] = {TY_f32, TY_f32, TY_f32, TY_f64, TY_i64, TY_i32, TY_bool, TY_u8};
-static ty_dtype kind(maker *m) { return KINDS[take(&m->b, 8)]; }
+static ty_dtype kind(maker *m) {
+  int v = take(&m->b, 256);
+  return v >= 240 ? (v & 1 ? TY_bf16 : TY_f16) : KINDS[v % 8];
+}
 static ty_dim dim(maker *m) {
   static const int sizes[] = {1, 2, 3, 4, 4, 2, 8, 0, 17, 3};
   if (m->symbols && take(&m->b, 2)) return symbolic(m);
@@ -159,6 +162,8 @@ static void fill(void *p, ty_dtype d, int64_t n, unsigned seed) {
   for (int64_t i = 0; i < n; i++) {
     unsigned r = (seed + (unsigned)i) * 2654435761u >> 16;
     switch (d) {
+    case TY_f16: ((uint16_t *)p)[i] = (uint16_t)(0x3800 + r % 16 * 0x80 + (r & 16 ? 0x8000 : 0)); break; /* 0.5 to 4 */
+    case TY_bf16: ((uint16_t *)p)[i] = (uint16_t)(0x3f00 + r % 16 * 0x10 + (r & 16 ? 0x8000 : 0)); break;
     case TY_f32: ((float *)p)[i] = (float)(r % 17) * 0.25f - 2; break;
     case TY_f64: ((double *)p)[i] = (double)(r % 17) * 0.25 - 2; break;
     case TY_i64: ((int64_t *)p)[i] = r % 4; break;
@@ -169,7 +174,7 @@ static void fill(void *p, ty_dtype d, int64_t n, unsigned seed) {
   }
 }
 
-typedef struct answer { int n; void *out[3]; int64_t count[3]; ty_dtype dtype[3]; ty_status st; } answer;
+typedef struct answer { int n; bool narrow; void *out[3]; int64_t count[3]; ty_dtype dtype[3]; ty_status st; } answer;
 
 /* NULL: no program, or one that is declined. */
 static ty_model *compile(ty_ctx *ctx, bytes b, bool eager) {
@@ -188,6 +193,10 @@ static ty_model *compile(ty_ctx *ctx, bytes b, bool eager) {
 static answer run(ty_ctx *ctx, ty_model *m, const int64_t *syms) {
   answer a = {.n = ty_model_noutputs(m)};
   const ty_graph *g = ty_model_graph(m);
+  for (int i = 0; i < g->values.n; i++) { /* fusion rounds these less often, which what follows may magnify beyond any bound */
+    const ty_value *v = g->values.p[i];
+    a.narrow |= v && (v->dtype == TY_f16 || v->dtype == TY_bf16);
+  }
   void *in[VALUES];
   for (int i = 0; i < g->inputs.n; i++) {
     ty_value *v = g->inputs.p[i];
@@ -228,7 +237,7 @@ static void compare(ty_ctx *ctx, ty_model *m[2], const int64_t *syms) {
     FUZZ_CHECK(fused.n == plain.n);
     for (int i = 0; i < fused.n; i++) {
       FUZZ_CHECK(fused.count[i] == plain.count[i] && fused.dtype[i] == plain.dtype[i]);
-      for (int64_t k = 0; k < fused.count[i]; k++)
+      for (int64_t k = 0; k < fused.count[i] && !fused.narrow; k++)
         if (!same(&fused, &plain, i, k)) { fprintf(stderr, "output %d differs at %lld\n", i, (long long)k); abort(); }
     }
   }
