@@ -1,0 +1,94 @@
+"""Models deployed for AArch64 on this machine and run by qemu on several CPUs: results against PyTorch's, and which level is chosen."""
+
+import inspect
+import os
+import pathlib
+import shutil
+import subprocess
+
+import numpy
+import pytest
+import torch
+
+from capi import BUILD, Failure, Library, models
+
+CROSS = pathlib.Path(f"{BUILD}-aarch64")
+ROOT = pathlib.Path(f"{BUILD}-aarch64.root")
+CLI = CROSS / "tuyere"
+TARGETS = "aarch64,neoverse-n1,neoverse-v1,neoverse-v2"
+# qemu's CPU: the level that must be chosen. A64FX has 512-bit SVE and neither dot products nor bf16.
+CPUS = {"cortex-a53": "portable", "a64fx": "portable", "neoverse-n1": "neon", "max,sve=off": "neon", "max,sve128=on": "sve128", "max,sve256=on": "sve256"}
+
+pytestmark = pytest.mark.skipif(
+    not (CLI.exists() and shutil.which("qemu-aarch64")), reason="no cross build or no qemu-aarch64: ./dev cross aarch64 makes and installs them"
+)
+
+
+def qemu(cpu: str, *args, env=None) -> subprocess.CompletedProcess:
+    command = ["qemu-aarch64", "-L", str(ROOT), "-cpu", cpu, *map(str, args)]
+    env = {**os.environ, "TUYERE_NUM_THREADS": "2", **(env or {})}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
+
+
+def run(cpu: str, so: pathlib.Path, inputs: pathlib.Path, *more) -> subprocess.CompletedProcess:
+    given = [word for file in sorted(inputs.glob("*.npy")) for word in ("--input", f"{file.stem}={file}")]
+    return qemu(cpu, CLI, "run", so, *given, *more)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """NAME.so for all of AArch64's levels, with arguments NAME/PARAMETER.npy and eager's results NAME.I.npy."""
+    folder, library = tmp_path_factory.mktemp("aarch64"), Library()
+    for name, (model, args, dynamic) in models().items():
+        if name not in ("mlp", "encoder", "net"):
+            continue
+        with torch.no_grad():
+            torch.export.save(torch.export.export(model, args, dynamic_shapes=dynamic), folder / f"{name}.pt2")
+            out = model(*args)
+        (folder / name).mkdir()
+        for parameter, value in zip(inspect.signature(model.forward).parameters, args):
+            numpy.save(folder / name / f"{parameter}.npy", value.numpy())
+        for i, value in enumerate(out if isinstance(out, tuple) else (out,)):
+            numpy.save(folder / f"{name}.{i}.npy", value.numpy())
+        library.deploy(folder / f"{name}.pt2", folder / name, targets=TARGETS)
+    return folder
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_results(folder, cpu, tmp_path):
+    for so in sorted(folder.glob("*.so")):
+        done = run(cpu, so, folder / so.stem, "--output", tmp_path / so.stem)
+        assert done.returncode == 0, done.stderr
+        got = sorted((tmp_path / so.stem).glob("*.npy"))
+        want = sorted(folder.glob(f"{so.stem}.*.npy"))
+        assert len(got) == len(want) > 0
+        for a, b in zip(got, want):
+            numpy.testing.assert_allclose(numpy.load(a), numpy.load(b), rtol=1e-4, atol=1e-5, err_msg=f"{so.stem} on {cpu}")
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_level(cpu):
+    """The probe; and that a level which this CPU lacks cannot be had by asking."""
+    for asked in ("", "sve256"):
+        done = qemu(cpu, CROSS / "tests" / "test_base", env={"TUYERE_ISA": asked})
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"cpu: {CPUS[cpu]} " in done.stdout
+
+
+def test_a_model_without_a_level_for_the_cpu(folder, tmp_path):
+    Library().deploy(folder / "mlp.pt2", tmp_path / "mlp", targets="neoverse-v1")
+    done = run("neoverse-n1", tmp_path / "mlp.so", folder / "mlp")
+    assert done.returncode == 1 and "no code for this CPU (neon)" in done.stderr  # and no instruction of SVE before that
+
+
+def test_refusals(folder, tmp_path, monkeypatch):
+    library = Library()
+    with pytest.raises(Failure, match="'avx2' is a level of x86_64, and others are of aarch64"):
+        library.deploy(folder / "mlp.pt2", tmp_path / "mlp", targets="neoverse-n1,avx2")
+    monkeypatch.setenv("TUYERE_CC", "gcc")
+    with pytest.raises(Failure, match="TUYERE_CC=gcc makes code for x86_64-linux-gnu, not for aarch64"):
+        library.deploy(folder / "mlp.pt2", tmp_path / "mlp", targets="neoverse-n1")
+    monkeypatch.setenv("TUYERE_RT", str(tmp_path))
+    with pytest.raises(Failure, match="no libtuyere_rt-aarch64.a in .*dev cross aarch64"):
+        library.deploy(folder / "mlp.pt2", tmp_path / "mlp", targets="neoverse-n1")
+    assert list(tmp_path.iterdir()) == []
