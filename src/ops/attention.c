@@ -31,7 +31,7 @@ static ty_status sdpa_of(ty_graph *g, const ty_node *n, sdpa *a) {
   if (a->k->dtype != a->q->dtype || a->v->dtype != a->q->dtype) return ty_fail(g->ctx, TY_INVALID, "query, key and value must have one dtype");
   a->s = a->q->shape[r - 2], a->t = a->k->shape[r - 2], a->e = a->v->shape[r - 1];
   TY_TRY(ty_o_same(g, a->q->shape[r - 1], a->k->shape[r - 1], "head size of query and key"));
-  TY_TRY(ty_o_same(g, a->t, a->v->shape[r - 2], "length of key and value"));
+  TY_TRY(ty_o_need_same(g, n, a->t, a->v->shape[r - 2], "length of key and value")); /* two caches have a symbol each */
   const ty_arg *sc = &n->args[w == FLASH ? 6 : 7 - (w == PLAIN)];
   if (!ty_o_number(g, sc, &a->scale)) {
     if (sc->kind != TY_ARG_NONE || !ty_dim_is_const(g, a->q->shape[r - 1], &size)) return ty_fail(g->ctx, TY_UNSUPPORTED, "attention with a symbolic scale");
@@ -53,7 +53,15 @@ static ty_status sdpa_of(ty_graph *g, const ty_node *n, sdpa *a) {
     if (w == MATH && a->mask->dtype == TY_bool) return ty_fail(g->ctx, TY_UNSUPPORTED, "a bool attn_mask, which the math operator adds as 0 and 1");
     if (a->mask->dtype != TY_bool && a->mask->dtype != a->q->dtype) return ty_fail(g->ctx, TY_UNSUPPORTED, "attn_mask of %s", ty_dtypes[a->mask->dtype].torch);
     tmp[br] = a->s, tmp[br + 1] = a->t;
-    TY_TRY(ty_broadcast(g, a->mask->rank, a->mask->shape, br + 2, tmp, &r, full));
+    int keys = a->mask->rank - 1;
+    for (int i = 0; i <= keys; i++) full[i] = a->mask->shape[i];
+    if (keys >= 0 && ty_dim_get(g, full[keys])->lo > 1) { /* it is not broadcast: that it fits is checked at the call */
+      TY_TRY(ty_o_need_same(g, n, full[keys], a->t, "attn_mask"));
+      full[keys] = a->t;
+    }
+    ty_dim given[TY_MAX_RANK];
+    for (int i = 0; i <= keys; i++) given[i] = full[i];
+    TY_TRY(ty_broadcast(g, a->mask->rank, given, br + 2, tmp, &r, full));
     if (r != br + 2) return ty_fail(g->ctx, TY_INVALID, "attn_mask has too many dims");
     for (int i = 0; i < r; i++) TY_TRY(ty_o_same(g, full[i], tmp[i], "attn_mask"));
   }
@@ -138,6 +146,10 @@ ty_status ty_sdpa_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   TY_TRY(sdpa_of(g, n, &a));
   static const int last = 3;
   ty_dtype c = ty_o_compute(a.q->dtype);
+  ty_dim zero = ty_dim_const(g, 0); /* what is as long as the keys by a need gets their symbol */
+  a.v = ty_c_slice(g, a.v, a.rank - 2, zero, 1, a.t);
+  if (a.mask && a.mask->rank && ty_dim_get(g, a.mask->shape[a.mask->rank - 1])->lo > 1) a.mask = ty_c_slice(g, a.mask, a.mask->rank - 1, zero, 1, a.t);
+  if (!a.v || (ty_o_val(n, ty_o_param(n) == FLASH ? 5 : 3) && !a.mask)) return ty_o_done(g, rep, NULL);
   ty_value *q = four(g, ty_c_cast(g, a.q, c), &a, false), *k = four(g, ty_c_cast(g, a.k, c), &a, a.grouped), *v = four(g, ty_c_cast(g, a.v, c), &a, a.grouped);
   ty_value *m = a.mask ? mask_four(g, a.mask, &a) : NULL, *w = NULL, *o;
   if (!q || !k || !v || (a.mask && !m)) return ty_o_done(g, rep, NULL);

@@ -520,7 +520,7 @@ ty_status ty_core_attention_infer(ty_graph *g, ty_node *n) {
   TY_TRY(same(g, k->shape[1], v->shape[1], "heads of k and v"));
   if (!ty_dim_known_eq(g, q->shape[1], k->shape[1])) TY_TRY(same(g, ty_dim_mod(g, q->shape[1], k->shape[1]), ty_dim_const(g, 0), "heads per key head"));
   TY_TRY(same(g, q->shape[3], k->shape[3], "head size"));
-  TY_TRY(same(g, k->shape[2], v->shape[2], "keys"));
+  TY_TRY(need_same(g, n, k->shape[2], v->shape[2], "keys"));
   ty_dim scores[4] = {q->shape[0], q->shape[1], q->shape[2], k->shape[2]};
   for (int i = 3; i <= 4; i++) {
     if (n->args[i].kind != TY_ARG_VALUE) continue;
@@ -528,7 +528,8 @@ ty_status ty_core_attention_infer(ty_graph *g, ty_node *n) {
     if (i == 4 || m->dtype != TY_bool) TY_TRY(dtype_is(g, m, q->dtype));
     if (m->rank > 4) return ty_fail(g->ctx, TY_INVALID, "mask of rank %d", m->rank);
     for (int j = 1; j <= m->rank; j++)
-      if (!ty_dim_is(g, m->shape[m->rank - j], 1)) TY_TRY(same(g, m->shape[m->rank - j], scores[4 - j], "mask"));
+      if (ty_dim_get(g, m->shape[m->rank - j])->lo > 1) TY_TRY(need_same(g, n, m->shape[m->rank - j], scores[4 - j], "mask"));
+      else if (!ty_dim_is(g, m->shape[m->rank - j], 1)) TY_TRY(same(g, m->shape[m->rank - j], scores[4 - j], "mask"));
   }
   ty_dim shape[4] = {q->shape[0], q->shape[1], q->shape[2], v->shape[3]};
   return out(g, n, q->dtype, 4, shape);

@@ -131,7 +131,7 @@ static ty_status put_of(ty_graph *g, const ty_node *n, put *p) {
       for (int k = 0; k < v->rank - free; k++) one = (k == 0 || one) && ty_dim_is(g, v->shape[k], 1);
       for (int k = 0; k < len; k++) one &= k == i || !list[k];
       if (!one || i || ty_o_bool(n, 3)) return ty_fail(g->ctx, TY_UNSUPPORTED, "index by a mask: the size depends on data");
-      for (int k = 0; k < list[i]->rank; k++) TY_TRY(ty_o_same(g, list[i]->shape[k], p->x->shape[k], "mask"));
+      for (int k = 0; k < list[i]->rank; k++) TY_TRY(ty_o_need_same(g, n, list[i]->shape[k], p->x->shape[k], "mask"));
       return TY_OK;
     }
     TY_TRY(need_index(g, list[i]));
@@ -226,7 +226,7 @@ ty_status ty_index_join_infer(ty_graph *g, ty_node *n) {
   if (!x->rank || (w != IFILL && y->rank != x->rank)) return ty_fail(g->ctx, TY_UNSUPPORTED, "ranks %d and %d", x->rank, w == IFILL ? 0 : y->rank);
   if (w == IFILL) return y && y->rank ? ty_fail(g->ctx, TY_INVALID, "index_fill: value must have no dims") : ty_o_out_like(g, n, x);
   if (y->dtype != x->dtype) return ty_fail(g->ctx, TY_INVALID, "dtypes differ");
-  for (int k = 0; k < x->rank; k++) TY_TRY(ty_o_same(g, y->shape[k], k == d ? (i->rank ? i->shape[0] : ty_dim_const(g, 1)) : x->shape[k], "source"));
+  for (int k = 0; k < x->rank; k++) TY_TRY(ty_o_need_same(g, n, y->shape[k], k == d ? (i->rank ? i->shape[0] : ty_dim_const(g, 1)) : x->shape[k], "source"));
   return ty_o_out_like(g, n, x);
 }
 ty_status ty_index_join_lower(ty_graph *g, ty_node *n, ty_value **rep) {
@@ -254,7 +254,7 @@ ty_status ty_put_infer(ty_graph *g, ty_node *n) {
   TY_TRY(need_index(g, i));
   TY_TRY(joins(g, x, "set"));
   if (y->dtype != x->dtype) return ty_fail(g->ctx, TY_INVALID, "put: dtypes differ");
-  TY_TRY(ty_o_same(g, ty_o_numel(g, i), ty_o_numel(g, y), "put"));
+  TY_TRY(ty_o_need_same(g, n, ty_o_numel(g, i), ty_o_numel(g, y), "put"));
   return ty_o_out_like(g, n, x);
 }
 ty_status ty_put_lower(ty_graph *g, ty_node *n, ty_value **rep) {

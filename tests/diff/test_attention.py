@@ -49,3 +49,29 @@ def test_written_out(attend, kind):
         torch.testing.assert_close(compiled(q, k, v, mask), expected, equal_nan=True, atol=2e-6, rtol=1e-5)
     assert torch.isnan(expected).any() == (kind == "empty_row")
     assert "attention [2,3,17,8]" in str(tuyere.explain(attend, q, k, v, mask))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_growing_caches(dtype):
+    """One step of a decoder: keys and values of the past are inputs with a length each, which are one length only by what attention asks."""
+
+    def step(q, past_k, past_v, k, v, mask):
+        k, v = torch.cat([past_k, k], 2), torch.cat([past_v, v], 2)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask) * 2, k, v
+
+    def given(past, values=None):
+        shapes = (1, 4, past, 8), (1, 4, values or past, 8)
+        new = [torch.randn(1, 4, 1, 8, dtype=dtype) for _ in range(3)]
+        return (new[0], *(torch.randn(shape, dtype=dtype) for shape in shapes), *new[1:], torch.rand(1, 1, 1, past + 1) > 0.2)
+
+    with torch.no_grad():
+        compiled = torch.compile(step, backend="tuyere", dynamic=True, options={"strict": True})
+        compiled(*given(5))
+        before = tuyere.compile_count()
+        for past in (6, 11, 64):
+            args = given(past)
+            torch.testing.assert_close(compiled(*args), step(*args), atol=2e-6, rtol=1e-5)
+        assert tuyere.compile_count() == before
+        assert not tuyere.explain(compiled, *given(7)).fallbacks
+        with pytest.raises(Exception, match="size|must match"):
+            compiled(*given(7, 9))
