@@ -5,6 +5,9 @@
 #define TY_PRELUDE_H
 #include "tuyere_abi.h"
 #pragma GCC diagnostic ignored "-Wtype-limits" /* one text for signed and unsigned types */
+#if defined __GNUC__ && !defined __clang__ /* threads selects that follow each other into a tree of masks: max of max of max .. */
+#pragma GCC optimize("no-thread-jumps")
+#endif
 #define TY_F static inline __attribute__((always_inline, unused))
 
 /* A column loop's last, partial turn [cm, ce): where loads and stores can be masked it is one whole turn of 16, and TY_IN tells
@@ -69,8 +72,16 @@ TY_F ty_u8 ty_abs_u8(ty_u8 a) { return a; }
 
 /* ---- Floats: what both widths share. Two selects, not one with an or: gcc leaves chains of those as branches ---- */
 #define TY_FLOAT_COMMON(T, S, B, X) \
-  TY_F T ty_max_##S(T a, T b) { T r = a > b ? a : b; return a != a ? a : r; } \
-  TY_F T ty_min_##S(T a, T b) { T r = a < b ? a : b; return a != a ? a : r; } \
+  TY_F T ty_max_##S(T a, T b) { \
+    if (__builtin_constant_p(b) && b == b) return b > a ? b : a; /* a number: one comparison keeps a NaN in a */ \
+    T r = a > b ? a : b; \
+    return a != a ? a : r; \
+  } \
+  TY_F T ty_min_##S(T a, T b) { \
+    if (__builtin_constant_p(b) && b == b) return b < a ? b : a; \
+    T r = a < b ? a : b; \
+    return a != a ? a : r; \
+  } \
   TY_F T ty_fmax_##S(T a, T b) { T r = a > b ? a : b; return b != b ? a : r; } \
   TY_F T ty_fmin_##S(T a, T b) { T r = a < b ? a : b; return b != b ? a : r; } \
   TY_F T ty_abs_##S(T a) { return __builtin_fabs##X(a); } \

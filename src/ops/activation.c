@@ -46,8 +46,8 @@ TY_PW(selu, TY_PR_SAME, "f", 0) {
 TY_PW(celu, TY_PR_SAME, "f", 0) { return elu(p, TY_D(1, 1), 1, 1 / TY_D(1, 1)); }
 
 static ty_value *relu6_of_plus3(ty_pw *p) { return TY_B(min, TY_B(max, TY_B(add, p->x[0], TY_K(3)), TY_K(0)), TY_K(6)); }
-TY_PW(hardsigmoid, TY_PR_SAME, "f", 0) { return TY_B(div, relu6_of_plus3(p), TY_K(6)); }
-TY_PW(hardswish, TY_PR_SAME, "f", 0) { return TY_B(div, TY_B(mul, p->x[0], relu6_of_plus3(p)), TY_K(6)); }
+TY_PW(hardsigmoid, TY_PR_SAME, "f", 0) { return TY_B(mul, relu6_of_plus3(p), TY_K(1.0 / 6)); }
+TY_PW(hardswish, TY_PR_SAME, "f", 0) { return TY_B(mul, TY_B(mul, p->x[0], relu6_of_plus3(p)), TY_K(1.0 / 6)); }
 
 static ty_value *softplus(ty_pw *p, double beta, double threshold) {
   ty_value *x = p->x[0], *xb = beta == 1 ? x : TY_B(mul, x, TY_K(beta)), *l = TY_U(log1p, TY_U(exp, xb));
