@@ -102,7 +102,8 @@ TUYERE_API tuyere_status tuyere_model_output(const tuyere_model *, int i, tuyere
 /* What tuyere_model_compile and tuyere_model_deploy are asked for; zeros are the defaults. NULL may stand for all defaults. */
 typedef struct tuyere_options {
   const char *targets; /* deploy: comma-separated CPU levels ("avx2") or CPUs ("neoverse-v1") of one architecture; NULL: all levels of this one */
-  const char *fixed;   /* comma-separated: sizes to fix before compiling, "input_ids=1x128,mask=1x128" (-1: left as it is) */
+  const char *fixed;   /* comma-separated: sizes to fix before compiling, "input_ids=1x128,mask=1x128" (-1: left as it is;
+                        * 1..128 or 1..: an open size stays open, within that range) */
   const char *dump;    /* comma-separated passes, or "all": the graph after them goes to the log */
   bool eager;          /* compile: operator by operator, as PyTorch's eager mode runs it: nothing fused, nothing packed ahead */
   int threads;         /* compile: threads of a run of this model, at most; 0: those of the process (tuyere_set_threads) */

@@ -131,15 +131,22 @@ ty_status ty_source_fixes(ty_ctx *ctx, const char *text, ty_arena *mem, ty_archi
     *end = 0;
     if (!eq || eq == s) return ty_fail(ctx, TY_INVALID, "'%s' is not of the form NAME=1x128", s);
     *eq = 0;
-    int64_t *sizes = ty_arena_alloc(mem, TY_MAX_RANK * sizeof *sizes);
+    int64_t *sizes = ty_arena_alloc(mem, 2 * TY_MAX_RANK * sizeof *sizes), *most = sizes + TY_MAX_RANK;
     if (!sizes) return ty_fail(ctx, TY_NOMEM, "out of memory");
-    fix[i] = (ty_archive_fix){s, 0, sizes};
+    fix[i] = (ty_archive_fix){s, 0, sizes, most};
     for (char *p = eq + 1; *p;) {
       char *q;
-      long long v = strtoll(p, &q, 10);
-      if (q == p || (*q && *q != 'x') || (*q == 'x' && !q[1]) || v < -1 || fix[i].rank == TY_MAX_RANK)
-        return ty_fail(ctx, TY_INVALID, "sizes of '%s': '%s' is not of the form 1x128", s, eq + 1);
-      sizes[fix[i].rank++] = v;
+      long long v = strtoll(p, &q, 10), to = v;
+      bool range = q != p && q[0] == '.' && q[1] == '.';
+      if (range) {
+        p = q + 2;
+        to = strtoll(p, &q, 10);
+        if (q == p) to = INT64_MAX, p = q - 2; /* "2..": no end */
+      }
+      if (q == p || (*q && *q != 'x') || (*q == 'x' && !q[1]) || v < -1 || (range && (v < 0 || to <= v)) || fix[i].rank == TY_MAX_RANK)
+        return ty_fail(ctx, TY_INVALID, "sizes of '%s': '%s' is not of the form 1x128 or 1..8x128", s, eq + 1);
+      sizes[fix[i].rank] = v;
+      most[fix[i].rank++] = to;
       p = *q ? q + 1 : q;
     }
     if (!last) s = end + 1;

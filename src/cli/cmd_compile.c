@@ -13,14 +13,18 @@ static void stem(const char *path, ty_str *o) {
   if (!o->n) ty_str_add(o, "model");
 }
 
+/* What --precision takes: in which numbers matrix products are computed; the first is the default. */
+#define PRECISIONS "float32"
+
 static int run(ty_cli *c) {
   ty_cli_model m = { 0 };
   ty_str prefix = { 0 }, fixed = { 0 };
   for (int i = 0; i < c->given.n; i++)
-    if (!strcmp(c->given.p[i].opt->name, "static")) ty_str_add(&fixed, "%s%s", fixed.n ? "," : "", c->given.p[i].value);
+    if (!strcmp(c->given.p[i].opt->name, "static") || !strcmp(c->given.p[i].opt->name, "dynamic")) ty_str_add(&fixed, "%s%s", fixed.n ? "," : "", c->given.p[i].value);
   if (ty_cli_has(c, "output")) ty_str_add(&prefix, "%s", ty_cli_value(c, "output"));
   else stem(c->args[0], &prefix);
-  int code = prefix.failed || fixed.failed ? ty_cli_nomem(c) : ty_cli_model_open(c, c->args[0], &m);
+  int precision = 0, code = ty_cli_word(c, "precision", PRECISIONS, &precision);
+  if (!code) code = prefix.failed || fixed.failed ? ty_cli_nomem(c) : ty_cli_model_open(c, c->args[0], &m);
   if (!code && !m.archive) code = ty_cli_fail(c, "%s: deployed already", m.path);
   double t = ty_now();
   ty_cli_progress(c, "compiling %s", c->args[0]);
@@ -62,10 +66,12 @@ static const ty_cli_opt opts[] = {
 #include "base/isa.def"
 #undef TY_TARGET
   },
-  { "static", 0, "NAME=1x128", "sizes that are fixed for an input (-1: left open)" },
+  { "static", 0, "NAME=1x128", "sizes that are fixed for an input (-1: left as archived)" },
+  { "dynamic", 0, "NAME=1..8x2..512", "sizes that stay open, and between what (2..: no end);\nonly what was exported with dynamic shapes is open" },
+  { "precision", 0, "NAME", "numbers of matrix products: " PRECISIONS },
   { 0 },
 };
 const ty_cli_command ty_cli_compile = { "compile", "ARCHIVE", "makes a shared library that needs nothing but libc",
   "PREFIX.h has the entry points and an example. Sizes are those of the archive: what was exported with\n"
-  "dynamic shapes stays open unless --static fixes it.\n"
+  "dynamic shapes stays open unless --static fixes it or --dynamic narrows it.\n"
   "Example: tuyere compile model.pt2 -o build/model --target avx2,avx512 --static input_ids=1x128\n", opts, 1, 1, run };

@@ -37,8 +37,9 @@ typedef struct ty_archive_info {
 const ty_archive_info *ty_archive_look(const ty_archive *);
 
 /* ---- The graph ---- */
-/* Sizes of one user input, as in --static ids=1x128; -1 leaves a dim as archived. */
-typedef struct ty_archive_fix { const char *input; int rank; const int64_t *sizes; } ty_archive_fix;
+/* Sizes of one user input, as in --static ids=1x128; -1 leaves a dim as archived. With `most` (or NULL) a dim stays open between
+ * its size and most, where the archive has it open. */
+typedef struct ty_archive_fix { const char *input; int rank; const int64_t *sizes, *most; } ty_archive_fix;
 typedef struct ty_archive_options { int nfixes; const ty_archive_fix *fixes; } ty_archive_options;
 
 typedef enum ty_imported_kind {

@@ -39,23 +39,35 @@ static ty_status ranges(ar_importer *im) {
 
 static ty_status fix_dim(ar_importer *im, const ty_archive_fix *f, int d, ty_dim size) {
   ty_graph *g = im->g;
-  int64_t v, coef, rest, want = f->sizes[d];
+  int64_t v, coef, rest, want = f->sizes[d], most = f->most ? f->most[d] : want, lo, hi;
   int sym;
   if (want < 0) return TY_OK;
-  if (ty_dim_is_const(g, size, &v))
-    return v == want ? TY_OK : ty_fail(im->ctx, TY_INVALID, "input %s: size %d is fixed at %lld, not %lld", f->input, d, (long long)v, (long long)want);
+  if (ty_dim_is_const(g, size, &v)) {
+    if (want == most && v == want) return TY_OK;
+    if (want == most) return ty_fail(im->ctx, TY_INVALID, "input %s: size %d is fixed at %lld, not %lld", f->input, d, (long long)v, (long long)want);
+    return ty_fail(im->ctx, TY_INVALID, "input %s: size %d is fixed at %lld in the archive: what is to stay open is exported with dynamic_shapes", f->input, d, (long long)v);
+  }
   if (!ar_solve(g, size, &sym, &coef, &rest)) return ty_fail(im->ctx, TY_INVALID, "input %s: size %d cannot be fixed: it depends on several others", f->input, d);
   const char *name = ty_dim_sym(g, sym)->name;
   int i = 0;
   while (i < im->syms.n && strcmp(im->syms.p[i].name, name)) i++;
-  if (i == im->syms.n || want < rest || (want - rest) % coef) return ty_fail(im->ctx, TY_INVALID, "input %s: size %d cannot be %lld", f->input, d, (long long)want);
-  v = (want - rest) / coef;
-  if (v < im->syms.p[i].lo || v > im->syms.p[i].hi)
-    return ty_fail(im->ctx, TY_INVALID, "input %s: size %d is %lld, outside of what the archive allows (%s from %lld to %lld)", f->input, d, (long long)want, name,
+  if (i == im->syms.n || most < rest || (want == most && (want - rest) % coef))
+    return ty_fail(im->ctx, TY_INVALID, "input %s: size %d cannot be %lld", f->input, d, (long long)want);
+  lo = want <= rest ? 0 : (want - rest + coef - 1) / coef, hi = most == INT64_MAX ? INT64_MAX : (most - rest) / coef;
+  if (want != most && hi > im->syms.p[i].hi && most == INT64_MAX) hi = im->syms.p[i].hi; /* no end asked for: the archive's */
+  if (lo < im->syms.p[i].lo || hi > im->syms.p[i].hi || lo > hi) {
+    char to[32] = "";
+    if (want != most && most < INT64_MAX) snprintf(to, sizeof to, " to %lld", (long long)most);
+    return ty_fail(im->ctx, TY_INVALID, "input %s: size %d is %lld%s, outside of what the archive allows (%s from %lld to %lld)", f->input, d, (long long)want, to, name,
                    (long long)im->syms.p[i].lo, (long long)im->syms.p[i].hi);
-  if (im->syms.is_fixed[i] && im->syms.p[i].fixed != v) return ty_fail(im->ctx, TY_INVALID, "input %s: size %d is %lld, but another input says otherwise", f->input, d, (long long)want);
+  }
+  if (want != most) {
+    im->syms.p[i].lo = lo, im->syms.p[i].hi = hi;
+    return TY_OK;
+  }
+  if (im->syms.is_fixed[i] && im->syms.p[i].fixed != lo) return ty_fail(im->ctx, TY_INVALID, "input %s: size %d is %lld, but another input says otherwise", f->input, d, (long long)want);
   im->syms.is_fixed[i] = true;
-  im->syms.p[i].fixed = v;
+  im->syms.p[i].fixed = lo;
   return TY_OK;
 }
 

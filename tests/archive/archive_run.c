@@ -211,7 +211,7 @@ int main(int argc, char **argv) {
       *eq = 0;
       *g = (given){.name = argv[i], .file = colon ? colon + 1 : NULL};
       g->rank = parse_sizes(eq + 1, g->sizes);
-      if (is_fix) fixes[nfixed - 1] = (ty_archive_fix){g->name, g->rank, g->sizes};
+      if (is_fix) fixes[nfixed - 1] = (ty_archive_fix){g->name, g->rank, g->sizes, NULL};
     }
   }
   ty_ctx *ctx = ty_ctx_create();

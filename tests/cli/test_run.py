@@ -168,11 +168,16 @@ def test_deployed(tuyere, place, tmp_path):
     assert result.code == 1 and "runs compiled only" in result.err
 
 
-def test_compile_with_static_sizes(tuyere, place, tmp_path):
-    assert tuyere("compile", "encoder.pt2", "-q", "-o", tmp_path / "fixed", "--static", "ids=3x9").code == 0
+def test_compile_with_sizes_fixed_and_narrowed(tuyere, place, tmp_path):
+    options = ("--static", "ids=-1x9", "--dynamic", "mask=2..4x-1", "--precision", "float32")
+    assert tuyere("compile", "encoder.pt2", "-q", "-o", tmp_path / "fixed", *options).code == 0
     values = encoder_inputs(3, 9)
     got, _ = run(tuyere, tmp_path, tmp_path / "fixed.so", values)
     same(got, expected(place / "encoder.pt2", values))
+    for name, value in encoder_inputs(5, 9).items():
+        np.save(tmp_path / f"{name}.npy", value)
+    result = tuyere("run", tmp_path / "fixed.so", *(f"-i{name}={tmp_path / name}.npy" for name in values))
+    assert result.code == 1 and "is 5, which is not in 2 to 4" in result.err, result
 
 
 def test_dump(tuyere):
