@@ -8,29 +8,40 @@ static const conv_kind *const kinds[TY_CONV_KINDS] = {
 bool ty_conv_can(ty_conv_kind kind, const ty_conv_shape *s) { return kinds[kind] && kinds[kind]->can(s); }
 
 /* Cycles of one core by a model: multiply-adds at two vectors a cycle times what the kernels reach of that, or the weights from memory at
- * 10 bytes a cycle if that takes longer (Winograd's are four times as large), and about 90 and 60 cycles a vector for the transforms. */
-static bool winograd_pays(const ty_kernels *ks, const ty_conv_shape *s, const int64_t out[3]) {
+ * 10 bytes a cycle if that takes longer (Winograd's are four times as large), and about 90 and 60 cycles a vector for the transforms.
+ * Products of words take as long as those of floats and do more: Winograd, whose products stay float32, then has less to save. */
+static bool winograd_pays(const ty_kernels *ks, ty_format format, const ty_conv_shape *s, const int64_t out[3]) {
   if (out[1] <= 0 || out[2] <= 0) return false;
   double images = (double)kernel_max(1, out[0]), tiles = images * (double)(kernel_ceil(out[1], 4) * kernel_ceil(out[2], 4));
   double pairs = (double)s->c * (double)s->o, inside = (3 - 2.0 / (double)out[1]) * (3 - 2.0 / (double)out[2]);
   double direct = images * (double)(out[1] * out[2]) * inside * pairs / (2 * ks->lanes) / 0.85, read = 9 * pairs * 4 / 10;
   double products = 36 * tiles * (double)((s->c + 8) * s->o) / (2 * ks->lanes) / 0.85; /* 8: storing and starting the sums */
-  if (read > direct) direct = read;
+  double per = ty_conv_takes(format, TY_CONV_DIRECT, s) ? ty_formats[format].per : 1;
+  if (per > 1 && ty_products_get(ks, format)->words) direct /= per;
+  if (read / per > direct) direct = read / per;
   if (4 * read > products) products = 4 * read;
   return products + tiles * (double)(s->c * 90 + s->o * 60) / ks->lanes < 0.9 * direct;
 }
 
-ty_conv_kind ty_conv_choose(const ty_kernels *ks, const ty_conv_shape *s, const int64_t out[3]) {
-  if (ty_conv_can(TY_CONV_DEPTHWISE, s)) return TY_CONV_DEPTHWISE;
-  if (ty_conv_can(TY_CONV_GROUPED, s)) return TY_CONV_GROUPED;
-  return ty_conv_can(TY_CONV_WINOGRAD, s) && winograd_pays(ks, s, out) ? TY_CONV_WINOGRAD : TY_CONV_DIRECT;
+bool ty_conv_takes(ty_format format, ty_conv_kind kind, const ty_conv_shape *s) {
+  enum { FEW = 8 }; /* fewer channels: a tap's words are mostly overhead */
+  return format == TY_FORMAT_f32 || (kind == TY_CONV_DIRECT && s->c % 2 == 0 && s->c >= FEW && s->k[0] == 1);
 }
 
-int64_t ty_packed_conv_floats(int nr, ty_conv_kind kind, const ty_conv_shape *s) { return kinds[kind]->packed(nr, s); }
+ty_conv_kind ty_conv_choose(const ty_kernels *ks, ty_format format, const ty_conv_shape *s, const int64_t out[3]) {
+  if (ty_conv_can(TY_CONV_DEPTHWISE, s)) return TY_CONV_DEPTHWISE;
+  if (ty_conv_can(TY_CONV_GROUPED, s)) return TY_CONV_GROUPED;
+  return ty_conv_can(TY_CONV_WINOGRAD, s) && winograd_pays(ks, format, s, out) ? TY_CONV_WINOGRAD : TY_CONV_DIRECT;
+}
 
-void ty_pack_conv_f32(int nr, ty_conv_kind kind, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst,
-                      int part, int parts) {
-  kinds[kind]->pack(nr, s, w, ldw, dst, part, parts);
+int64_t ty_packed_conv_words(ty_format format, int nr, ty_conv_kind kind, const ty_conv_shape *s) {
+  return kinds[kind]->packed(nr, s) / ty_formats[format].per;
+}
+
+void ty_pack_conv(ty_format format, int nr, ty_conv_kind kind, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst,
+                  int part, int parts) {
+  if (format == TY_FORMAT_f32) kinds[kind]->pack(nr, s, w, ldw, dst, part, parts);
+  else ty_conv_direct_pairs(nr, s, w, ldw, dst, part, parts);
 }
 
 size_t ty_conv_f32_scratch(const ty_kernels *ks, const ty_conv *v) { return kinds[v->kind]->scratch(ks, v); }

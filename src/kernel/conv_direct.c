@@ -6,7 +6,10 @@
  * Order of the loops in a thread: block of pixels, tile (group of panels), block of k, panel, strip.
  *
  * Packed weights: of each group, panels of up to nr output channels, as even in width as whole units of 16 allow (64 channels
- * are 32 + 32 where nr is 48: a panel much narrower than nr is slow), each [tap][c][its width]. */
+ * are 32 + 32 where nr is 48: a panel much narrower than nr is slow), each [tap][c][its width], two channels to a word of bf16.
+ *
+ * Where products take words, the lines that a block of pixels reads are first made into words, in scratch: from there on it is the
+ * same convolution of an image with half as many channels. */
 #include "kernel/conv_int.h"
 
 enum {
@@ -44,14 +47,38 @@ static void direct_pack(int64_t nr, const ty_conv_shape *s, const float *w, cons
   }
 }
 
+void ty_conv_direct_pairs(int64_t nr, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst, int part, int parts) {
+  enum { MOST = 1024 };
+  conv_panels p = conv_panels_of(nr, s->o);
+  int64_t k = conv_window(s) * s->c / 2;
+  float row[2][MOST];
+  for (int64_t q = kernel_share(s->groups * p.count, part, parts), end = kernel_share(s->groups * p.count, part + 1, parts); q < end; q++) {
+    int64_t g = q / p.count, n0 = conv_panel_at(&p, q % p.count), width = conv_panel_at(&p, q % p.count + 1) - n0, real = kernel_min(width, s->o - n0);
+    float *d = dst + (g * p.units * p.unit + n0) * k;
+    const float *src = w + (g * s->o + n0) * ldw[0];
+    for (int64_t c = 0; c < s->c; c += 2, d += width)
+      for (int64_t t = 0; t < conv_window(s); t++) {
+        const float *e = src + c * ldw[1] + t / s->k[2] / s->k[1] * ldw[2] + t / s->k[2] % s->k[1] * ldw[3] + t % s->k[2] * ldw[4];
+        for (int i = 0; i < 2; i++)
+          for (int64_t j = 0; j < width; j++) row[i][j] = j < real ? e[i * ldw[1] + j * ldw[0]] : 0.0f;
+        ty_kernels__portable.pair(width, row[0], row[1], d + t * s->c / 2 * width);
+      }
+  }
+}
+
 typedef struct direct_plan {
-  ty_conv v; /* with dims merged where that loses nothing */
+  ty_conv v; /* with dims merged where that loses nothing; of words, where products take them: channels, strides */
+  const ty_products *by;
+  int64_t per;             /* values of x that a row of B meets */
+  ty_conv from;            /* words: v before it was one of words */
+  int64_t lines, columns;  /* words: of the image in scratch, at most */
+  bool lined;              /* words: blocks end with lines, and read some columns only */
   conv_panels p;
-  int64_t k;               /* values a sum goes over */
+  int64_t k;               /* rows of B */
   int64_t rows;            /* pixels of a block, at most */
   int64_t taps, channels;  /* of a block of k, at most; channels < c only if taps is 1 */
   int64_t group, width;    /* panels of a tile, at most; its columns */
-  int64_t tile_at, cols_at, bytes;
+  int64_t tile_at, cols_at, words_at, bytes;
   const conv_range *cols;  /* for each column of taps, the pixels of a line that it concerns */
   conv_range all;          /* the pixels for which all columns of taps are inside */
 } direct_plan;
@@ -76,10 +103,27 @@ static ty_conv direct_merge(ty_conv v) {
   return v;
 }
 
+/* Room for the lines of a block, and v as the convolution of an image of words, [line of all images][column][group][word], that begins
+ * where scratch begins for a block. */
+static void direct_words_plan(direct_plan *p) {
+  ty_conv *v = &p->v;
+  const ty_conv_shape *s = &v->s;
+  int64_t all = v->batch * v->in[0] * v->in[1], window = (s->k[1] - 1) * s->dil[1] + 1, line = kernel_max(1, v->out[2]);
+  p->lined = line >= p->rows;
+  int64_t steps = p->lined ? 0 : (p->rows - 1) / line + 1; /* from one line of pixels to the next, at most; between images they are longer */
+  int64_t jump = kernel_max(s->stride[1], v->in[1] - (v->out[1] - 1) * s->stride[1]);
+  p->lines = kernel_max(1, kernel_min(all, steps * jump + window));
+  p->columns = p->lined ? kernel_min(v->in[2], (p->rows - 1) * s->stride[2] + (s->k[2] - 1) * s->dil[2] + 1) : v->in[2];
+  v->x_s[2] = s->groups * s->c, v->x_s[1] = p->columns * v->x_s[2], v->x_s[0] = v->in[1] * v->x_s[1], v->x_n = v->in[0] * v->x_s[0];
+  p->bytes += kernel_up(p->lines * v->x_s[1], 16) * (int64_t)sizeof(float);
+}
+
 static direct_plan direct_plan_make(const ty_kernels *ks, const ty_conv *v) {
-  direct_plan p = {.v = direct_merge(*v)};
+  direct_plan p = {.v = direct_merge(*v), .by = ty_products_get(ks, v->format), .per = ty_formats[v->format].per};
   const ty_conv_shape *s = &p.v.s;
-  p.p = conv_panels_of(v->b_nr ? v->b_nr : ks->nr, s->o), p.k = conv_window(s) * s->c;
+  p.from = p.v;
+  if (p.by->words) p.v.s.c /= p.per, p.per = 1;
+  p.p = conv_panels_of(v->b_nr ? v->b_nr : ks->nr, s->o), p.k = conv_window(s) * s->c / p.per;
   int64_t line = kernel_max(1, p.v.out[2]), all = kernel_max(1, p.v.batch * p.v.out[0] * p.v.out[1] * line), window = conv_window(s);
   p.rows = line >= ROWS_MAX ? kernel_ceil(line, kernel_ceil(line, ROWS_MAX)) : ROWS_MAX / line * line;
   p.rows = kernel_min(all, kernel_min(ROWS_MAX, kernel_up(p.rows, ks->mr)));
@@ -97,7 +141,8 @@ static direct_plan direct_plan_make(const ty_kernels *ks, const ty_conv *v) {
   p.width = p.group * widest;
   p.tile_at = 0;
   p.cols_at = kernel_up(p.rows * p.width, 16) * (int64_t)sizeof(float);
-  p.bytes = p.cols_at + kernel_up(s->k[2] * (int64_t)sizeof(conv_range), 64);
+  p.words_at = p.bytes = p.cols_at + kernel_up(s->k[2] * (int64_t)sizeof(conv_range), 64);
+  if (p.by->words) direct_words_plan(&p);
   return p;
 }
 
@@ -107,15 +152,21 @@ static size_t direct_scratch(const ty_kernels *ks, const ty_conv *v) { return (s
  * image; kd, kh: the rows of taps inside; whole: all columns are inside for all its pixels. */
 typedef struct strip { int64_t x, n, row, at; conv_range kd, kh; bool whole; float *y; } strip;
 
-static int64_t strips_cut(const ty_kernels *ks, const direct_plan *p, int64_t m0, int64_t m1, strip *out) {
+static int64_t strips_cut(const ty_kernels *ks, const direct_plan *p, int64_t m0, int64_t m1, strip *out, conv_range *lines) {
   const ty_conv *v = &p->v;
   const ty_conv_shape *s = &v->s;
   int64_t count = 0;
+  *lines = (conv_range){0, 0}; /* of all images, that the block reads */
   for (int64_t m = m0; m < m1;) {
     int64_t line = m / v->out[2], x0 = m % v->out[2], len = kernel_min(v->out[2] - x0, m1 - m), parts = kernel_ceil(len, ks->mr);
     int64_t n = line / v->out[1] / v->out[0], z = line / v->out[1] % v->out[0], y = line % v->out[1];
     int64_t iz = z * s->stride[0] - v->pad[0], iy = y * s->stride[1] - v->pad[1];
     conv_range kd = conv_taps(v->in[0], s->k[0], s->dil[0], iz), kh = conv_taps(v->in[1], s->k[1], s->dil[1], iy);
+    if (kd.lo < kd.hi && kh.lo < kh.hi) {
+      int64_t first = (n * v->in[0] + iz + kd.lo * s->dil[0]) * v->in[1] + iy + kh.lo * s->dil[1];
+      if (lines->hi == 0) lines->lo = first;
+      lines->hi = (n * v->in[0] + iz + (kd.hi - 1) * s->dil[0]) * v->in[1] + iy + (kh.hi - 1) * s->dil[1] + 1;
+    }
     for (int64_t i = 0; i < parts; i++) {
       int64_t x = x0 + kernel_share(len, i, parts), end = x0 + kernel_share(len, i + 1, parts);
       strip *t = out + count++;
@@ -126,6 +177,26 @@ static int64_t strips_cut(const ty_kernels *ks, const direct_plan *p, int64_t m0
     m += len;
   }
   return count;
+}
+
+/* The lines [l0, l1) that strips read, as words in `to`; strips then start there. */
+static void strips_words(const direct_plan *p, conv_range lines, strip *strips, int64_t count, float *to) {
+  const ty_conv *v = &p->from, *w = &p->v;
+  const ty_conv_shape *s = &v->s;
+  int64_t c0 = 0, c1 = v->in[2], pixel = s->groups * s->c, words = w->x_s[2];
+  if (p->lined) {
+    const strip *last = strips + count - 1;
+    c0 = kernel_min(c1, kernel_max(0, strips->x * s->stride[2] - v->pad[2]));
+    c1 = kernel_max(c0, kernel_min(c1, (last->x + last->n - 1) * s->stride[2] - v->pad[2] + (s->k[2] - 1) * s->dil[2] + 1));
+  }
+  for (int64_t l = lines.lo; l < lines.hi; l++) {
+    const float *x = v->x + l / v->in[1] / v->in[0] * v->x_n + l / v->in[1] % v->in[0] * v->x_s[0] + l % v->in[1] * v->x_s[1] + c0 * v->x_s[2];
+    float *d = to + (l - lines.lo) * w->x_s[1];
+    if (v->x_s[2] == pixel) p->by->words((c1 - c0) * pixel, x, d);
+    else
+      for (int64_t c = c0; c < c1; c++, x += v->x_s[2], d += words) p->by->words(pixel, x, d);
+  }
+  for (int64_t i = 0; i < count; i++) strips[i].at -= lines.lo * w->x_s[1] + c0 * words;
 }
 
 typedef struct block { int64_t t0, t1, c0, c1; } block; /* of k: taps and channels */
@@ -142,9 +213,9 @@ static int64_t runs_list(const direct_plan *p, const block *b, conv_range kd, co
       int64_t first = (d * s->k[1] + h) * s->k[2], e0 = kernel_max(w0, b->t0 - first), e1 = kernel_min(w1, b->t1 - first);
       if (e0 >= e1) continue;
       int64_t at = d * s->dil[0] * v->x_s[0] + h * s->dil[1] * v->x_s[1] + b->c0;
-      if (line) run[count++] = (ty_conv_run){(e1 - e0) * cb, at + e0 * cb, (first + e0 - b->t0) * cb};
+      if (line) run[count++] = (ty_conv_run){(e1 - e0) * cb, at + e0 * cb, (first + e0 - b->t0) * cb / p->per};
       else
-        for (int64_t w = e0; w < e1; w++) run[count++] = (ty_conv_run){cb, at + w * s->dil[2] * v->x_s[2], (first + w - b->t0) * cb};
+        for (int64_t w = e0; w < e1; w++) run[count++] = (ty_conv_run){cb, at + w * s->dil[2] * v->x_s[2], (first + w - b->t0) * cb / p->per};
     }
   return count;
 }
@@ -170,7 +241,7 @@ static void strip_edge(const ty_kernels *ks, const direct_plan *p, const block *
       if (n == 0) continue;
       int64_t shift = t->at + lo * lda + runs[0].a, back = runs[0].a;
       for (int64_t i = 0; i < n; i++) runs[i].a -= back;
-      ks->f32->conv[u->nv - 1][hi - lo - 1](n, runs, u->x + shift, lda, u->b, u->ldb, c + lo * ldc, ldc, started, u->ahead, u->step);
+      p->by->conv[u->nv - 1][hi - lo - 1](n, runs, u->x + shift, lda, u->b, u->ldb, c + lo * ldc, ldc, started, u->ahead, u->step);
       started = true;
     }
     if (!started) strip_zero(c, ldc, t->n, u->nv * ks->lanes), started = true;
@@ -195,10 +266,10 @@ static void direct_columns(const ty_kernels *ks, const direct_plan *p, const blo
         n = runs_list(p, b, kd, kh, 0, v->s.k[2], runs), back = n ? runs[0].a : 0;
         for (int64_t r = 0; r < n; r++) runs[r].a -= back;
       }
-      if (n) ks->f32->conv[u.nv - 1][t->n - 1](n, runs, u.x + (t->at + back), lda, u.b, u.ldb, c, ldc, !u.first, u.ahead, u.step);
+      if (n) p->by->conv[u.nv - 1][t->n - 1](n, runs, u.x + (t->at + back), lda, u.b, u.ldb, c, ldc, !u.first, u.ahead, u.step);
       else if (u.first) strip_zero(c, ldc, t->n, u.nv * ks->lanes);
     }
-    u.ahead += (b->t1 - b->t0) * (b->c1 - b->c0) * u.step;
+    u.ahead += (b->t1 - b->t0) * (b->c1 - b->c0) / p->per * u.step;
   }
 }
 
@@ -213,10 +284,10 @@ static void direct_tile(const ty_kernels *ks, const direct_plan *p, int64_t g, i
       b.c1 = kernel_min(b.c0 + p->channels, v->s.c);
       for (int64_t q = p0; q < p1; q++) {
         int64_t n0 = conv_panel_at(&p->p, q), width = conv_panel_at(&p->p, q + 1) - n0, real = kernel_min(width, v->s.o - n0);
-        const float *start = weights + n0 * p->k + (b.t0 * v->s.c + b.c0) * width, *then = start + width * p->k;
+        const float *start = weights + n0 * p->k + (b.t0 * v->s.c + b.c0) / p->per * width, *then = start + width * p->k;
         if (q + 1 == p1) {
           bool last = b.t1 == window && b.c1 == v->s.c;
-          then = last ? after : weights + base * p->k + (b.c1 < v->s.c ? b.t0 * v->s.c + b.c1 : b.t1 * v->s.c) * (conv_panel_at(&p->p, p0 + 1) - base);
+          then = last ? after : weights + base * p->k + (b.c1 < v->s.c ? b.t0 * v->s.c + b.c1 : b.t1 * v->s.c) / p->per * (conv_panel_at(&p->p, p0 + 1) - base);
         }
         bool spill = !v->epi && real < width;
         for (int64_t j = 0; j < real; j += ks->nr) {
@@ -266,8 +337,15 @@ static void direct_part(const ty_kernels *ks, const direct_plan *p, int tid, int
   const ty_conv *v = &p->v;
   strip strips[ROWS_MAX];
   if (u0 >= u1) return;
-  for (; m0 < m1; m0 += p->rows) {
-    int64_t end = kernel_min(m0 + p->rows, m1), count = strips_cut(ks, p, m0, end, strips);
+  for (int64_t end; m0 < m1; m0 = end) {
+    conv_range lines;
+    end = kernel_min(m0 + p->rows, m1);
+    if (p->lined) end = kernel_min(end, (m0 / v->out[2] + 1) * v->out[2]);
+    int64_t count = strips_cut(ks, p, m0, end, strips, &lines);
+    if (p->by->words) {
+      for (; lines.hi - lines.lo > p->lines && end - m0 > 1; count = strips_cut(ks, p, m0, end, strips, &lines)) end = m0 + (end - m0) / 2; /* lines apart */
+      strips_words(p, lines, strips, count, tile + p->words_at / (int64_t)sizeof *tile);
+    }
     for (int64_t u = u0; u < u1;) {
       int64_t g = u / p->p.count, p0 = u % p->p.count, last = kernel_min(p->p.count, p0 + u1 - u);
       int64_t p1 = p0 + kernel_share(last - p0, 1, kernel_ceil(last - p0, p->group));
@@ -297,6 +375,7 @@ static void direct_run(const ty_kernels *ks, const ty_conv *conv, int tid, int n
     p.all.lo = kernel_max(p.all.lo, cols[w].lo), p.all.hi = kernel_min(p.all.hi, cols[w].hi);
   }
   p.cols = cols;
+  if (p.by->words) p.v.x = (const float *)((char *)scratch + p.words_at);
   int64_t s0 = kernel_share(count, im, tm), m0 = s0 * strip, m1 = kernel_min(kernel_share(count, im + 1, tm) * strip, pixels);
   int64_t strips = kernel_share(count, im + 1, tm) - s0;
   cut a = direct_cut(&p, strips, in, tn), b = direct_cut(&p, strips, in + 1, tn);

@@ -176,18 +176,22 @@ typedef struct ty_conv_shape {
 } ty_conv_shape;
 
 bool ty_conv_can(ty_conv_kind, const ty_conv_shape *);
-/* The kind that a model of the costs says is fastest, among those that can. out: output sizes, 0 where not known. */
-ty_conv_kind ty_conv_choose(const ty_kernels *, const ty_conv_shape *, const int64_t out[3]);
+/* The kind that a model of the costs says is fastest, among those that can. format: in which products are wanted. out: output sizes, 0
+ * where not known. */
+ty_conv_kind ty_conv_choose(const ty_kernels *, ty_format, const ty_conv_shape *, const int64_t out[3]);
+/* Formats other than f32 are for DIRECT with an even number of channels, not very few, and no depth to the window. */
+bool ty_conv_takes(ty_format, ty_conv_kind, const ty_conv_shape *);
 
 /* Packed weights; dst is 64-byte aligned.
  * nr: see ty_pack_b; only DIRECT and WINOGRAD depend on it. ldw: strides of output channel (over groups*o), c, k0, k1, k2.
  * Threads share the work by calling with each part of parts. */
-int64_t ty_packed_conv_floats(int nr, ty_conv_kind, const ty_conv_shape *);
-void ty_pack_conv_f32(int nr, ty_conv_kind, const ty_conv_shape *, const float *w, const int64_t ldw[5], float *dst,
-                      int part, int parts);
+int64_t ty_packed_conv_words(ty_format, int nr, ty_conv_kind, const ty_conv_shape *);
+void ty_pack_conv(ty_format, int nr, ty_conv_kind, const ty_conv_shape *, const float *w, const int64_t ldw[5], float *dst,
+                  int part, int parts);
 
 typedef struct ty_conv {
   ty_conv_kind kind;
+  ty_format format;                     /* of b: one that ty_conv_takes */
   ty_conv_shape s;
   int64_t batch, in[3], out[3];
   int64_t pad[3];                       /* on the low side, also negative; whatever lies out of range reads as 0 */

@@ -274,7 +274,7 @@ static bool conv_ok(ty_conv_kind kind, ty_format format, const ty_conv_shape *s)
   int64_t floats = 1;
   for (size_t i = 0; i < sizeof v / sizeof *v; i++)
     if (v[i] < 1 || v[i] > most || (i < 6 && (!ty_mul_i64(floats, v[i], &floats) || floats > (int64_t)1 << 40))) return false;
-  return (unsigned)kind < TY_CONV_KINDS && (unsigned)format < TY_NFORMATS && (format == TY_FORMAT_f32 || kind == TY_CONV_DIRECT) && ty_conv_can(kind, s);
+  return (unsigned)kind < TY_CONV_KINDS && (unsigned)format < TY_NFORMATS && ty_conv_can(kind, s) && ty_conv_takes(format, kind, s);
 }
 
 int ty_program_add_conv(ty_program *p, const ty_step_info *info, const ty_step_conv *c) {

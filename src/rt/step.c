@@ -100,7 +100,7 @@ static void do_conv(const ty_kernels *ks, const rt_bound *b, void *const *ptr, t
 
 static void do_conv_pack(const rt_bound *b, void *const *ptr, int tid, int nt) {
   const ty_step_conv_pack *k = &b->step->u.conv_pack;
-  ty_pack_conv_f32(b->u.conv_pack.nr, k->kind, &k->s, (const float *)ptr[COPY_SRC] + b->off[COPY_SRC], b->u.conv_pack.ld, ptr[COPY_DST], tid, nt);
+  ty_pack_conv(k->format, b->u.conv_pack.nr, k->kind, &k->s, (const float *)ptr[COPY_SRC] + b->off[COPY_SRC], b->u.conv_pack.ld, ptr[COPY_DST], tid, nt);
 }
 
 static void do_rnn(const ty_kernels *ks, const rt_bound *b, void *const *ptr, int tid, int nt) {

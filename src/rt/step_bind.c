@@ -188,7 +188,7 @@ static void bind_conv(sizer *z) {
   const ty_step_conv *c = &b->step->u.conv;
   const ty_conv_shape *s = &c->s;
   ty_conv *t = &b->u.conv;
-  *t = (ty_conv){.kind = c->kind, .s = *s, .b_nr = z->p->panel, .batch = extent(z, c->batch, "batch"), .x_n = number(z, c->x_n, "a stride")};
+  *t = (ty_conv){.kind = c->kind, .format = c->format, .s = *s, .b_nr = z->p->panel, .batch = extent(z, c->batch, "batch"), .x_n = number(z, c->x_n, "a stride")};
   for (int i = 0; i < 3; i++) {
     t->in[i] = extent(z, c->in[i], "a size"), t->out[i] = extent(z, c->out[i], "a size");
     t->x_s[i] = number(z, c->x_s[i], "a stride"), t->pad[i] = c->pad[i];
@@ -197,8 +197,8 @@ static void bind_conv(sizer *z) {
   int64_t out = volume(z, 2, (int64_t[]){rows, channels}), in = volume(z, 5, (int64_t[]){t->batch, t->in[0], t->in[1], t->in[2], s->groups * s->c});
   int64_t work = volume(z, 5, (int64_t[]){out, s->c, s->k[0], s->k[1], s->k[2]});
   if (in && out) reach(z, CONV_X, 4, c->x_off, 5, (int64_t[]){t->batch, t->in[0], t->in[1], t->in[2], s->groups * s->c}, (int64_t[]){t->x_n, t->x_s[0], t->x_s[1], t->x_s[2], 1}, "the input");
-  int64_t floats = ty_packed_conv_floats(z->p->panel, c->kind, s), have = z->bind->bytes[c->w] / 4;
-  if (out && floats > have) REFUSE(z, "%s: a packed weight of %lld floats, not %lld", b->step->name, (long long)have, (long long)floats);
+  int64_t words = ty_packed_conv_words(c->format, z->p->panel, c->kind, s), have = z->bind->bytes[c->w] / 4;
+  if (out && words > have) REFUSE(z, "%s: a packed weight of %lld words, not %lld", b->step->name, (long long)have, (long long)words);
   if (!b->step->has_loop) {
     t->y_n = number(z, c->y_n, "a stride");
     for (int i = 0; i < 3; i++) t->y_s[i] = number(z, c->y_s[i], "a stride");
@@ -223,8 +223,8 @@ static void bind_conv_pack(sizer *z) {
   if (b->flops < 0) b->flops = 0;
   if (b->skip) return;
   reach(z, COPY_SRC, 4, k->off, 5, ext, b->u.conv_pack.ld, "the weight");
-  int64_t floats = ty_packed_conv_floats(z->p->panel, k->kind, s), have = z->bind->bytes[k->dst] / 4;
-  if (floats > have) REFUSE(z, "%s: %lld packed floats in room for %lld", b->step->name, (long long)floats, (long long)have);
+  int64_t words = ty_packed_conv_words(k->format, z->p->panel, k->kind, s), have = z->bind->bytes[k->dst] / 4;
+  if (words > have) REFUSE(z, "%s: %lld packed words in room for %lld", b->step->name, (long long)words, (long long)have);
 }
 
 static void bind_rnn(sizer *z) {

@@ -26,14 +26,16 @@ static ty_conv_shape shape_of(ty_sc *s, const ty_node *pack, ty_conv_kind *kind,
   numbers(s, &pack->args[1], 1, c.stride);
   numbers(s, &pack->args[2], 1, c.dil);
   numbers(s, &pack->args[4], 1, out);
-  *format = TY_FORMAT_f32;
-  *kind = ty_conv_choose(ty_kernels_get(ty_cpu_get()->isa), &c, out);
+  ty_format_parse(pack->args[5].str, format);
+  *kind = ty_conv_choose(ty_kernels_get(ty_cpu_get()->isa), *format, &c, out);
+  if (!ty_conv_takes(*format, *kind, &c)) *format = TY_FORMAT_f32;
   return c;
 }
 
-static const char *kernel_name(ty_sc *s, ty_conv_kind kind) {
+static const char *kernel_name(ty_sc *s, ty_conv_kind kind, ty_format format) {
   static const char *const names[] = { [TY_CONV_DIRECT] = "direct", [TY_CONV_DEPTHWISE] = "depthwise", [TY_CONV_GROUPED] = "grouped", [TY_CONV_WINOGRAD] = "winograd" };
-  const char *r = ty_arena_printf(&s->out->arena, "conv_f32_%s__%s", names[kind], ty_kernels_get(ty_cpu_get()->isa)->name);
+  const ty_products *by = ty_products_get(ty_kernels_get(ty_cpu_get()->isa), format);
+  const char *r = ty_arena_printf(&s->out->arena, "conv_%s_%s__%s%s", ty_formats[format].name, names[kind], by->name, ty_products_text(by));
   return r ? r : "";
 }
 
@@ -67,7 +69,7 @@ ty_status ty_sc_emit_conv(ty_sc *s, ty_node *n, const ty_group *gr, const char *
     strides4(s, o, so, &c.y_n, c.y_s);
   }
   bool fold = gr ? gr->fold : ty_sc_info(s, o)->fold;
-  ty_step_info i = ty_sc_step_info(s, gr ? gr->at : n, gr ? "" : "convolution", fused, gr ? gr->root : o, kernel_name(s, c.kind), flops, fold);
+  ty_step_info i = ty_sc_step_info(s, gr ? gr->at : n, gr ? "" : "convolution", fused, gr ? gr->root : o, kernel_name(s, c.kind, c.format), flops, fold);
   ty_program_add_conv(s->prog, &i, &c);
   ty_sc_record(s, &i, gr ? fused : "convolution", gr ? gr->declined : "its result is needed in memory as it is", loop);
   return TY_OK;
@@ -86,8 +88,8 @@ ty_status ty_sc_emit_conv_pack(ty_sc *s, ty_node *n) {
   ty_vinfo *i = ty_sc_info(s, o);
   i->placed = true;
   i->place.buf = p.dst = ty_program_buffer(s->prog, i->fold ? TY_PB_STATE : TY_PB_ARENA, -1, TY_f32,
-                                           lit(s, ty_packed_conv_floats(ty_program_panel(s->prog), p.kind, &p.s) * (int64_t)sizeof(float)), o->name);
-  ty_step_info inf = ty_sc_step_info(s, n, "pack", "", w, "pack_conv_f32", -1, i->fold);
+                                           lit(s, ty_packed_conv_words(p.format, ty_program_panel(s->prog), p.kind, &p.s) * (int64_t)sizeof(float)), o->name);
+  ty_step_info inf = ty_sc_step_info(s, n, "pack", "", w, p.format == TY_FORMAT_f32 ? "pack_conv_f32" : "pack_conv_bf16", -1, i->fold);
   ty_program_add_conv_pack(s->prog, &inf, &p);
   ty_sc_record(s, &inf, "pack", "", -1);
   return TY_OK;

@@ -17,8 +17,8 @@ static void epilogue(void *ctx, int tid, int64_t batch, int64_t m0, int64_t m1, 
 /* What a convolution is made of. pad and in follow from the rest where they are -1. */
 typedef struct want { ty_conv_shape s; int64_t batch, in[3], pad[3]; bool loose; } want;
 
-static void one_conv(const ty_kernels *ks, const ty_kernels *packer, ty_conv_kind kind, const want *q, bool epi, int nt) {
-  ty_conv v = {.kind = kind, .s = q->s, .batch = q->batch, .b_nr = packer == ks ? 0 : packer->nr};
+static void one_conv(const ty_kernels *ks, const ty_kernels *packer, ty_conv_kind kind, ty_format format, const want *q, bool epi, int nt) {
+  ty_conv v = {.kind = kind, .format = format, .s = q->s, .batch = q->batch, .b_nr = packer == ks ? 0 : packer->nr};
   const ty_conv_shape *s = &v.s;
   int64_t cin = s->groups * s->c, cout = s->groups * s->o, window = s->k[0] * s->k[1] * s->k[2], rows = v.batch;
   for (int d = 0; d < 3; d++) {
@@ -36,8 +36,12 @@ static void one_conv(const ty_kernels *ks, const ty_kernels *packer, ty_conv_kin
   memcpy(expect.p, y.p, (size_t)y_size * 4); /* gaps between pixels stay as they are */
   int64_t ldw[5] = {s->c * window, window, s->k[1] * s->k[2], s->k[2], 1};
   if (q->loose) ldw[0] = 1, ldw[1] = cout, ldw[2] = cout * s->c, ldw[3] = ldw[2] * s->k[0], ldw[4] = ldw[3] * s->k[1];
-  guarded w = guarded_make(cout * s->c * window), b = guarded_make64(ty_packed_conv_floats(packer->nr, kind, s) * 4);
-  for (int part = 2; part >= 0; part--) ty_pack_conv_f32(packer->nr, kind, s, w.p, ldw, b.p, part, 3);
+  guarded w = guarded_make(cout * s->c * window), b = guarded_make64(ty_packed_conv_words(format, packer->nr, kind, s) * 4);
+  if (format == TY_FORMAT_bf16) { /* rounding is test_products.c's: here both sides are bf16 already */
+    for (float *p = x.p; p < (float *)((char *)x.base + x.bytes - 4096); p++) *p = bf16(*p);
+    for (int64_t i = 0; i < cout * s->c * window; i++) w.p[i] = bf16(w.p[i]);
+  }
+  for (int part = 2; part >= 0; part--) ty_pack_conv(format, packer->nr, kind, s, w.p, ldw, b.p, part, 3);
   v.x = x.p, v.b = b.p, v.y = expect.p;
   ty_conv_f32_ref(&v, w.p, ldw);
   calls ctx = {.v = &v, .y = got.p, .seen = calloc((size_t)(rows * cout), 1), .rows = rows};
@@ -62,8 +66,8 @@ static void one_conv(const ty_kernels *ks, const ty_kernels *packer, ty_conv_kin
     }
   ok &= worst <= bound;
   if (!epi) ok &= !memcmp(y.p, expect.p, (size_t)y_size * 4);
-  CHECK(ok, "%s (panels of %d) conv kind %d groups %ld c %ld o %ld k %ld,%ld,%ld stride %ld,%ld,%ld dil %ld,%ld,%ld batch %ld in %ld,%ld,%ld "
-        "pad %ld,%ld,%ld loose %d epi %d threads %d: off by %g, allowed %g", ks->name, packer->nr, (int)kind, (long)s->groups, (long)s->c, (long)s->o,
+  CHECK(ok, "%s %s (panels of %d) conv kind %d groups %ld c %ld o %ld k %ld,%ld,%ld stride %ld,%ld,%ld dil %ld,%ld,%ld batch %ld in %ld,%ld,%ld "
+        "pad %ld,%ld,%ld loose %d epi %d threads %d: off by %g, allowed %g", ks->name, ty_formats[format].name, packer->nr, (int)kind, (long)s->groups, (long)s->c, (long)s->o,
         (long)s->k[0], (long)s->k[1], (long)s->k[2], (long)s->stride[0], (long)s->stride[1], (long)s->stride[2], (long)s->dil[0], (long)s->dil[1],
         (long)s->dil[2], (long)v.batch, (long)v.in[0], (long)v.in[1], (long)v.in[2], (long)v.pad[0], (long)v.pad[1], (long)v.pad[2], q->loose, epi, nt,
         worst, bound);
@@ -72,7 +76,7 @@ static void one_conv(const ty_kernels *ks, const ty_kernels *packer, ty_conv_kin
 }
 
 /* All kinds that can, with panels of every tier that fits. */
-static void all_kinds(const ty_kernels *ks, const want *q) {
+static void all_kinds(const ty_kernels *ks, const want *q, bool only_bf16) {
   for (int kind = 0; kind < TY_CONV_KINDS; kind++) {
     if (!ty_conv_can((ty_conv_kind)kind, &q->s)) continue;
     const ty_kernels *packer = ks;
@@ -80,7 +84,8 @@ static void all_kinds(const ty_kernels *ks, const want *q) {
       packer = ty_kernels_get((ty_isa)rnd_below(TY_NISA));
       if (packer->nr % ks->nr) packer = ks;
     }
-    one_conv(ks, packer, (ty_conv_kind)kind, q, rnd_below(2), 1 + (int)rnd_below(4));
+    if (!only_bf16) one_conv(ks, packer, (ty_conv_kind)kind, TY_FORMAT_f32, q, rnd_below(2), 1 + (int)rnd_below(4));
+    if (ty_conv_takes(TY_FORMAT_bf16, (ty_conv_kind)kind, &q->s)) one_conv(ks, packer, (ty_conv_kind)kind, TY_FORMAT_bf16, q, rnd_below(2), 1 + (int)rnd_below(4));
   }
 }
 
@@ -112,18 +117,20 @@ static want random_want(int form) {
   return q;
 }
 
-void test_conv(const ty_kernels *ks) {
+void test_conv(const ty_kernels *ks, bool only_bf16) {
   for (int round = 0; round < test_rounds(300); round++) {
     want q = random_want(round % 5);
-    all_kinds(ks, &q);
+    all_kinds(ks, &q, only_bf16);
   }
   static const want deep[] = { /* more than one block of k, of rows, of panels */
       {.s = {1, 400, 50, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}}, .batch = 1, .in = {1, 7, 7}, .pad = {0, 1, 1}},
       {.s = {1, 900, 20, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}}, .batch = 2, .in = {1, 5, 9}, .pad = {0, 0, 0}},
       {.s = {1, 1, 3, {1, 20, 20}, {1, 1, 2}, {1, 1, 1}}, .batch = 1, .in = {1, 40, 40}, .pad = {0, 3, 9}},
       {.s = {1, 3, 24, {1, 7, 7}, {1, 2, 2}, {1, 1, 1}}, .batch = 1, .in = {1, 61, 300}, .pad = {0, 3, 3}},
+      {.s = {2, 20, 50, {1, 3, 3}, {1, 2, 2}, {1, 2, 1}}, .batch = 3, .in = {1, 9, 150}, .pad = {0, 2, 1}}, /* lines as long as blocks, groups */
+      {.s = {1, 10, 40, {1, 1, 1}, {1, 2, 2}, {1, 1, 1}}, .batch = 5, .in = {3, 4, 9}, .pad = {0, 0, 0}}, /* blocks over several images */
       {.s = {1, 16, 900, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}}, .batch = 1, .in = {1, 14, 14}, .pad = {0, 1, 1}},
       {.s = {1, 2, 5, {1, 1, 300}, {1, 1, 1}, {1, 1, 1}}, .batch = 1, .in = {1, 1, 400}, .pad = {0, 0, 150}},
   };
-  for (size_t i = 0; i < sizeof deep / sizeof *deep; i++) all_kinds(ks, deep + i);
+  for (size_t i = 0; i < sizeof deep / sizeof *deep; i++) all_kinds(ks, deep + i, only_bf16);
 }

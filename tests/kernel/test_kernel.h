@@ -17,7 +17,7 @@ void test_gemm(const ty_kernels *, ty_format);
 void test_products(void);
 void test_gemm64(void);
 void test_attn(const ty_kernels *);
-void test_conv(const ty_kernels *);
+void test_conv(const ty_kernels *, bool only_bf16);
 void test_rnn(const ty_kernels *);
 
 static uint64_t rnd_state = 1;
