@@ -27,6 +27,7 @@ static bool jumps(const ty_node *n) {
 /* Operand `a` of a node that jumps: rounded, if it may be the unrounded value of a narrow one. */
 static ty_value *rounded(ty_graph *g, ty_value *a) {
   ty_value *wide = behind_views(a), *from;
+  if (!ty_dtype_is_float(a->dtype)) return a;
   if (!narrow(wide->dtype) && (!ty_is_op(wide, TY_OP_cast) || !narrow(wide->def->args[0].value->dtype))) return a;
   from = behind_views(narrow(wide->dtype) ? wide : wide->def->args[0].value);
   if (!from->def || ty_is_op(from, TY_OP_full)) return a;
