@@ -247,8 +247,8 @@ char *ty_model_explain(const ty_model *m) {
   const ty_products *by = ty_products_get(ty_kernels_get(ty_cpu_get()->isa), format);
   ty_str_add(&s, ", \"fpmath\": \"%s%s\"", m->graph->format,
              format == TY_FORMAT_f32 ? "" : by->words ? ": products of bf16 pairs, sums in float32" : ": weights are bf16; this CPU multiplies no bf16, products are float32");
-  ty_str_add(&s, ", \"isa\": \"%s\", \"memory\": {\"arena\": %zu, \"arena_naive\": %zu, \"state\": %zu, \"literals\": %zu, \"buffers\": %d, \"barriers\": %d, \"steps\": %d}}",
-             ty_cpu_get()->isa_name, mem.arena, mem.arena_naive, mem.state, mem.literals, mem.buffers, mem.barriers, mem.steps);
+  ty_str_add(&s, ", \"isa\": \"%s\", \"memory\": {\"arena\": %zu, \"arena_naive\": %zu, \"arena_live\": %zu, \"state\": %zu, \"literals\": %zu, \"buffers\": %d, \"barriers\": %d, \"steps\": %d}}",
+             ty_cpu_get()->isa_name, mem.arena, mem.arena_naive, mem.arena_live, mem.state, mem.literals, mem.buffers, mem.barriers, mem.steps);
   if (s.failed) { ty_str_free(&s); return NULL; }
   return s.p;
 }

@@ -67,8 +67,8 @@ static bool plan_arena(const ty_program *p, rt_phase phase, rt_bind *bind) {
   int nb = p->buf.n, n = 0;
   int *item = ty_alloc((size_t)nb * sizeof *item); /* buffer -> item + 1 */
   rt_life *life = ty_alloc((size_t)nb * sizeof *life);
-  size_t *off = ty_alloc((size_t)nb * sizeof *off);
-  bool ok = item && life && off;
+  size_t *off = ty_alloc((size_t)nb * sizeof *off), *change = ty_alloc(((size_t)part->order.n + 1) * sizeof *change); /* bytes alive, modulo 2^64 */
+  bool ok = item && life && off && change;
   for (int i = 0; ok && i < part->order.n; i++) {
     const rt_step *s = &p->step.p[part->order.p[i]];
     for (int r = s->ref0; r < s->ref0 + s->nrefs; r++) {
@@ -79,6 +79,12 @@ static bool plan_arena(const ty_program *p, rt_phase phase, rt_bind *bind) {
     }
   }
   ok = ok && ty_rt_plan(n, life, off, &bind->arena);
+  size_t live = 0;
+  for (int j = 0; ok && j < n; j++) change[life[j].first] += life[j].bytes, change[life[j].last + 1] -= life[j].bytes;
+  for (int i = 0; ok && i < part->order.n; i++) {
+    live += change[i];
+    if (live > bind->live) bind->live = live;
+  }
   for (int b = 0; ok && b < nb; b++) {
     if (!item[b]) continue;
     bind->off[b] = off[item[b] - 1];
@@ -87,6 +93,7 @@ static bool plan_arena(const ty_program *p, rt_phase phase, rt_bind *bind) {
   ty_free(item);
   ty_free(life);
   ty_free(off);
+  ty_free(change);
   return ok;
 }
 
@@ -288,6 +295,7 @@ static rt_slot *take(ty_program *p, rt_bind *b) {
 static void show(ty_program *p, const rt_bind *b) {
   p->memory.arena = b->arena;
   p->memory.arena_naive = b->naive;
+  p->memory.arena_live = b->live;
   p->memory.barriers = b->barriers;
 }
 

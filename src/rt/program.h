@@ -151,7 +151,8 @@ typedef struct ty_step_stat { const char *name, *kernel; bool fold; int origin; 
 void ty_program_profile(ty_program *, bool on); /* clears and starts, or stops */
 int ty_program_nsteps(const ty_program *);
 void ty_program_stat(const ty_program *, int step, ty_step_stat *);
-typedef struct ty_memory { size_t arena, arena_naive, state, literals; int buffers, barriers, steps; } ty_memory; /* for the last bound shape */
+/* For the last bound shape. arena_live: bytes of the largest set of values alive at one step, which no plan can do without. */
+typedef struct ty_memory { size_t arena, arena_naive, arena_live, state, literals; int buffers, barriers, steps; } ty_memory;
 void ty_program_memory(const ty_program *, ty_memory *);
 /* What a run with these sizes would cost, without running: floating-point operations of products and attention, and memory. */
 ty_status ty_program_cost(ty_program *, ty_ctx *, const int64_t *syms, double *flops, ty_memory *);

@@ -88,7 +88,7 @@ typedef struct rt_bind {
   int nbound;
   int64_t *bytes;            /* by buffer; -1: not touched in this phase */
   size_t *off;               /* ARENA: place */
-  size_t arena, naive, scratch;
+  size_t arena, naive, live, scratch; /* live: the most that is alive at a step */
   int wanted, barriers;      /* threads worth waking */
 } rt_bind;
 

@@ -65,6 +65,20 @@ def test_full_model(name, request):
         verify(example, through_compile(example.model, *example.args))
 
 
+@pytest.mark.parametrize("small", [True, False], ids=["small", "full"])
+@pytest.mark.parametrize("name", ["densenet121", "pytorch_unet", "vgg16"])
+def test_memory(name, small, request):
+    """The plan needs little more than the values that are alive at one step."""
+    if not small and not request.config.getoption("--full"):
+        pytest.skip("whole models run with --full")
+    example = vision.ENTRIES[name].build(small=small)
+    with torch.no_grad():
+        (graph,) = tuyere.explain(example.model, *example.args).graphs
+    (program,) = graph.programs
+    memory = program["memory"]
+    assert memory["arena_live"] <= memory["arena"] <= 1.1 * memory["arena_live"] < memory["arena_naive"]
+
+
 @pytest.mark.parametrize("weights", [False, True], ids=["input", "input and weights"])
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "pytorch_unet"])
 def test_channels_last(name, weights):

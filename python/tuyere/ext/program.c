@@ -214,7 +214,8 @@ static PyObject *program_memory(PyObject *self, PyObject *u) {
   }
   ty_program_memory(p->sets[0]->program, &m);
   m.state = state; m.arena = arena;
-  return Py_BuildValue("{s:n,s:n,s:n,s:n,s:i,s:i,s:i}", "arena", (Py_ssize_t)m.arena, "arena_naive", (Py_ssize_t)m.arena_naive, "state", (Py_ssize_t)m.state,
+  return Py_BuildValue("{s:n,s:n,s:n,s:n,s:n,s:i,s:i,s:i}", "arena", (Py_ssize_t)m.arena, "arena_naive", (Py_ssize_t)m.arena_naive, "arena_live",
+                       (Py_ssize_t)m.arena_live, "state", (Py_ssize_t)m.state,
                        "literals", (Py_ssize_t)m.literals, "buffers", m.buffers, "barriers", m.barriers, "steps", m.steps);
 }
 static PyObject *program_profile(PyObject *self, PyObject *on) {
