@@ -78,7 +78,8 @@ TUYERE_API const char *tuyere_error(const tuyere_context *); /* of the last fail
 /* ---- Models ---- */
 /* Opens a file by its content: a torch.export archive (.pt2), or a deployed model (.so; its .weights must lie beside it).
  * Of an archive the graph is read, and no weight: they are mapped. A deployed model is code and is run: open only what you
- * trust. It can run at once; an archive is compiled first. */
+ * trust. It can run at once; an archive is compiled first. Files stay mapped while their model lives: replace them by renaming others
+ * over them; one that is cut short in place ends the process that reads it (SIGBUS). */
 TUYERE_API tuyere_status tuyere_model_open(tuyere_context *, const char *path, tuyere_model **out);
 TUYERE_API void tuyere_model_destroy(tuyere_model *);
 

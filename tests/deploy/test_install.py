@@ -46,6 +46,11 @@ def environment(prefix) -> dict:
     return {"PATH": "/usr/bin:/bin", "PKG_CONFIG_PATH": str(pc.parent), "LD_LIBRARY_PATH": str(pc.parents[1])}
 
 
+def pkg_config(prefix, env) -> list:
+    command = ["pkg-config", f"--define-variable=prefix={prefix}", "--cflags", "--libs", "tuyere"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout.split()
+
+
 def similarity(model, lines):
     means = []
     for line in lines:
@@ -60,9 +65,7 @@ def test_examples(prefix, files, tmp_path, compiler):
     if not shutil.which(compiler) or not shutil.which("pkg-config"):
         pytest.skip(f"{compiler} or pkg-config is not installed")
     env = environment(prefix)
-    flags = subprocess.run(
-        ["pkg-config", f"--define-variable=prefix={prefix}", "--cflags", "--libs", "tuyere"], check=True, capture_output=True, text=True, env=env
-    ).stdout.split()
+    flags = pkg_config(prefix, env)
     for example in ("sentence_embedding", "image_classification"):
         how = ["-x", "c++", "-std=c++14"] if compiler == "g++" else ["-std=c99"]
         command = [compiler, "-Wall", "-Wextra", "-Werror", *how, EXAMPLES / f"{example}.c", "-x", "none", "-o", tmp_path / example, *flags, "-lm"]
@@ -83,6 +86,33 @@ def test_examples(prefix, files, tmp_path, compiler):
         assert f"class {best} label{best}" in text.splitlines()[0]
     bad = subprocess.run([tmp_path / "sentence_embedding", files / "tokens.txt", files / "tokens.txt"], capture_output=True, text=True, env=env)
     assert bad.returncode == 1 and "while opening" in bad.stderr
+
+
+def test_minilm_with_real_weights(prefix, tmp_path):
+    """Sentences embedded in C are as alike as PyTorch finds them."""
+    if not shutil.which("gcc") or not shutil.which("pkg-config"):
+        pytest.skip("gcc or pkg-config is not installed")
+    transformers = pytest.importorskip("transformers")
+    from tuyere.bench.text import load_minilm, minilm_path
+
+    if minilm_path() is None:
+        pytest.skip("MiniLM's weights are not installed (./dev bench transformers does it)")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm_path())
+    lines = [tokenizer(text)["input_ids"] for text in ("A man is eating food.", "Someone has a meal at the table.", "The stock market fell sharply today.")]
+    (tmp_path / "tokens.txt").write_text("".join(" ".join(map(str, line)) + "\n" for line in lines))
+    model, ids = load_minilm(), torch.tensor(lines[:1])
+    want = similarity(lambda *call: model(*call)[0], lines)
+    assert want[1] > 0.4 > 0.2 > want[2]  # they mean something
+    tokens = {1: torch.export.Dim("tokens", min=2, max=512)}
+    with torch.no_grad():
+        program = torch.export.export(model, (ids, torch.ones_like(ids)), dynamic_shapes={"input_ids": tokens, "attention_mask": tokens})
+    torch.export.save(program, tmp_path / "minilm.pt2")
+    Library().deploy(tmp_path / "minilm.pt2", tmp_path / "minilm")
+    env = environment(prefix)
+    flags = pkg_config(prefix, env)
+    subprocess.run(["gcc", EXAMPLES / "sentence_embedding.c", "-o", tmp_path / "embed", *flags, "-lm"], check=True)
+    out = subprocess.run([tmp_path / "embed", tmp_path / "minilm.so", tmp_path / "tokens.txt"], check=True, capture_output=True, text=True, env=env).stdout
+    assert [float(line.split()[-1]) for line in out.splitlines()] == pytest.approx(want, abs=6e-5)
 
 
 def test_cmake(prefix, files, tmp_path):

@@ -2,6 +2,7 @@
  * saved programs that were cut or changed. */
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include "api/model.h"
 #include "api/source.h"
 #include "check.h"
@@ -298,6 +299,45 @@ static void test_saved(tuyere_context *c) {
   ty_imported_destroy(im);
 }
 
+/* ---- deployed: compiled and linked as this program is, so that the sanitizers watch the artefact as well ---- */
+static void test_deployed(tuyere_context *c) {
+#if defined __clang__
+#define CC "clang"
+#else
+#define CC "gcc"
+#endif
+#if defined __SANITIZE_ADDRESS__
+  setenv("TUYERE_CC", CC " -fsanitize=address,undefined", 1);
+#elif defined __SANITIZE_THREAD__
+  setenv("TUYERE_CC", CC " -fsanitize=thread", 1);
+#elif defined __clang__ /* does not say what it links */
+  return;
+#endif
+  char dir[] = "/tmp/tuyere-test-XXXXXX", path[64];
+  if (!CHECK(mkdtemp(dir))) return;
+  snprintf(path, sizeof path, "%s/net", dir);
+  tuyere_model *a = archive(c), *m = NULL;
+  tuyere_session *s = NULL;
+  tuyere_status st = tuyere_model_deploy(c, a, &(tuyere_options){.targets = "portable"}, path);
+  tuyere_model_destroy(a);
+  snprintf(path, sizeof path, "%s/net.so", dir);
+  if (!st) st = tuyere_model_open(c, path, &m);
+  if (!st) st = tuyere_session_create(c, m, &s);
+  if (!CHECK(!st)) fprintf(stderr, "%s\n", tuyere_error(c));
+  for (int rows = 1; rows < 51 && s; rows += 7) {
+    tuyere_tensor x = {.dtype = TUYERE_F32, .rank = 2, .shape = {rows, IN}}, y;
+    st = tuyere_session_bind_input(s, 0, &x);
+    if (!CHECK(!st && !tuyere_session_input(s, 0, &x))) break;
+    for (int64_t i = 0; i < rows * IN; i++) ((float *)x.data)[i] = x_at(i / IN, i % IN);
+    CHECK(!tuyere_session_run(s) && !tuyere_session_output(s, 0, &y) && right(&y, rows));
+  }
+  tuyere_session_destroy(s);
+  tuyere_model_destroy(m);
+  static const char *const endings[] = {"so", "weights", "h"};
+  for (int i = 0; i < 3; i++) snprintf(path, sizeof path, "%s/net.%s", dir, endings[i]), CHECK(!unlink(path));
+  CHECK(!rmdir(dir));
+}
+
 int main(void) {
   CHECK(!tuyere_set_allocator(counted, NULL));
   for (int i = 0; i < OUT * IN; i++) weight[i] = (float)(i * 13 % 17 - 8) / 8;
@@ -317,6 +357,7 @@ int main(void) {
     test_profile(c);
     test_threads(c);
     test_saved(c);
+    test_deployed(c);
     left[round] = atomic_load(&blocks);
   }
   CHECK(left[0] == left[1]);
