@@ -13,8 +13,9 @@ static void stem(const char *path, ty_str *o) {
   if (!o->n) ty_str_add(o, "model");
 }
 
-/* What --precision takes: in which numbers matrix products are computed; the first is the default. */
-#define PRECISIONS "float32"
+/* What --precision takes: in which numbers matrix products are computed, and what tuyere.h calls them. */
+#define PRECISIONS "float32,bf16"
+static const char *const fpmath[] = { "f32", "bf16" };
 
 static int run(ty_cli *c) {
   ty_cli_model m = { 0 };
@@ -28,7 +29,7 @@ static int run(ty_cli *c) {
   if (!code && !m.archive) code = ty_cli_fail(c, "%s: deployed already", m.path);
   double t = ty_now();
   ty_cli_progress(c, "compiling %s", c->args[0]);
-  tuyere_options o = { .targets = ty_cli_value(c, "target"), .fixed = fixed.n ? fixed.p : NULL };
+  tuyere_options o = { .targets = ty_cli_value(c, "target"), .fixed = fixed.n ? fixed.p : NULL, .fpmath = ty_cli_has(c, "precision") ? fpmath[precision] : NULL };
   if (!code && tuyere_model_deploy(c->ctx, m.file, &o, prefix.p)) code = ty_cli_fail(c, "%s", tuyere_error(c->ctx));
   t = ty_now() - t;
   ty_cli_progress(c, NULL);

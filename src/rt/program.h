@@ -66,7 +66,6 @@ typedef struct ty_step_attn {
   ty_pbuf mask; bool mask_is_bool; ty_pexpr mask_off, mask_stride[4];   /* mask < 0: none; strides over b, h, q, k */
   ty_pbuf bias; ty_pexpr bias_off, bias_stride[4];
   bool causal, empty_nan; double scale;         /* empty_nan: see kernel.h */
-  ty_format format;                             /* of both products */
 } ty_step_attn;
 typedef struct ty_step_pack { ty_pbuf src; ty_pexpr off, ldk, ldn, k, n; ty_pbuf dst; ty_format format; } ty_step_pack; /* of float32 */
 /* A convolution, channels last; y goes through the epilogue, or is written when there is none. See ty_conv of kernel.h. */

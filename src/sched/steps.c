@@ -235,7 +235,6 @@ static bool strides4(ty_sc *s, ty_value *v, const ty_value *like, ty_pbuf *buf, 
 static ty_status emit_attention(ty_sc *s, ty_node *n) {
   ty_value *q = n->args[0].value, *k = n->args[1].value, *v = n->args[2].value, *o = n->outs[0];
   ty_step_attn a = { .mask = -1, .bias = -1, .mask_off = lit(s, 0), .bias_off = lit(s, 0), .causal = n->args[5].b, .scale = n->args[6].f, .empty_nan = n->args[7].b };
-  ty_format_parse(s->g->format, &a.format);
   ty_value *ops[4] = { q, k, v, o };
   ty_pbuf *bufs[4] = { &a.q, &a.k, &a.v, &a.o };
   for (int i = 0; i < 4; i++) {

@@ -41,11 +41,11 @@ class Library:
         if status:
             raise Failure(self.so.tuyere_error(self.context).decode())
 
-    def deploy(self, archive, prefix, targets: str | None = None, fixed: str | None = None) -> pathlib.Path:
+    def deploy(self, archive, prefix, targets: str | None = None, fixed: str | None = None, fpmath: str | None = None) -> pathlib.Path:
         """The shared object's path."""
         model = ctypes.c_void_p()
         self.check(self.so.tuyere_model_open(self.context, os.fsencode(archive), ctypes.byref(model)))
-        options = Options(targets and targets.encode(), fixed and fixed.encode())
+        options = Options(targets and targets.encode(), fixed and fixed.encode(), fpmath=fpmath and fpmath.encode())
         try:
             self.check(self.so.tuyere_model_deploy(self.context, model, ctypes.byref(options), os.fsencode(prefix)))
         finally:

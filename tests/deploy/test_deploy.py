@@ -274,3 +274,24 @@ def test_what_a_model_tells_of_itself(folder):
     assert [tuple(t) for t in model.inputs] == [("x", "float32", (1, 3, 33, 40))]
     assert [t.shape for t in model.outputs] == [(1, 11)]
     assert repr(tuyere.load(folder / "mlp.so")).startswith("<tuyere model (ids: int64[")
+
+
+@pytest.mark.parametrize("name", ["encoder", "net"])
+def test_bf16_weights_serve_every_level(folder, library, tmp_path, name):
+    prefix = tmp_path / name
+    library.deploy(folder / f"{name}.pt2", prefix, fpmath="bf16")
+    plain, small = (pathlib.Path(f"{path}.weights").stat().st_size for path in (folder / name, prefix))
+    assert small < (0.65 if name == "encoder" else 1) * plain  # Winograd's weights stay float32, as do embeddings
+    code = """
+        model = tuyere.load(sys.argv[1] + ".so")
+        with numpy.load(sys.argv[2]) as file:
+            numpy.savez(sys.argv[3], *results(model, [file[key] for key in file.files]))
+    """
+    want = arrays(folder, name, "out")
+    for level in [*HAVE, "avx512_bf16"] if "avx512" in HAVE else HAVE:
+        run = child(code, prefix, folder / f"{name}.in.npz", tmp_path / f"{name}.{level}.npz", env={"TUYERE_ISA": level})
+        run.communicate(timeout=120)
+        assert run.returncode == 0
+        for got, exact in zip(arrays(tmp_path, name, level), want, strict=True):
+            error = numpy.linalg.norm(got - exact) / numpy.linalg.norm(exact)
+            assert 1e-5 < error < 1e-2

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 
 from . import measure, models, report
-from .runners import RUNNERS
+from .runners import PRECISION, RUNNERS
 
 
 def main() -> int:
@@ -19,11 +20,14 @@ def main() -> int:
     parser.add_argument("--runners", nargs="+", choices=RUNNERS, metavar="NAME", help=", ".join(RUNNERS))
     parser.add_argument("--batch", choices=("1", "many"), help="only models at batch 1, or only the others")
     parser.add_argument("--rounds", type=int, default=15, help="turns each runner gets (15)")
+    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32", help="bf16: PyTorch under autocast, OpenVINO's hint, tuyere's fpmath")
     parser.add_argument("--quick", action="store_true", help="5 rounds")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="save everything measured, after each model")
     parser.add_argument("--resume", action="store_true", help="keep what FILE has and measure what it lacks")
     parser.add_argument("--markdown", action="store_true", help="print the tables as markdown")
     options = parser.parse_args()
+    if options.precision == "bf16":
+        os.environ.update({PRECISION: "bf16", "TUYERE_FPMATH": "bf16"})  # the runners' processes inherit it
     suite = models.suite(options.suite)
     if options.list:
         print(suite.TITLE, *suite.ENTRIES, sep="\n")

@@ -24,6 +24,13 @@ from torch.utils import _pytree as pytree
 
 from . import packages
 
+# Set by --precision: "bf16" puts PyTorch's runners under autocast and asks the others for it their own way. Processes inherit it.
+PRECISION = "TUYERE_BENCH_PRECISION"
+
+
+def bf16() -> bool:
+    return os.environ.get(PRECISION) == "bf16"
+
 
 class Flat(torch.nn.Module):
     """The model as a function of a flat list of tensors that returns a flat tuple: what exporters take."""
@@ -89,7 +96,7 @@ def _openvino(example):
         openvino.convert_model(program),
         "CPU",
         {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if bf16() else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         },
@@ -154,7 +161,7 @@ def as_tensors(outputs) -> list[torch.Tensor]:
     """Copies of a runner's outputs as tensors that own their memory."""
     if isinstance(outputs, list):
         return [torch.as_tensor(array).clone() for array in outputs]
-    return [tensor.detach().clone() for tensor in tensors(outputs)]
+    return [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().clone() for tensor in tensors(outputs)]
 
 
 def compare(outputs: list, reference: list, exact: list) -> dict:
@@ -176,7 +183,7 @@ def compare(outputs: list, reference: list, exact: list) -> dict:
         return worst
 
     return {
-        "same": bool(same(list(reference), list(outputs), list(exact), tol=1e-4)),
+        "same": bool(same(list(reference), list(outputs), list(exact), tol=1e-2 if bf16() else 1e-4)),
         "error_eager": error(reference),
         "error_exact": error(exact),
     }
@@ -201,7 +208,8 @@ class _Server:
     def setup(self) -> dict:
         """Compiles and makes the first call: seconds that both took together, and those inside tuyere."""
         start = time.perf_counter()
-        self.call = RUNNERS[self.runner](self.example)
+        self.call = self._autocast(RUNNERS[self.runner])(self.example)
+        self.call = self._autocast(self.call)
         self.outputs = as_tensors(self.call())
         seconds = {"compile_s": time.perf_counter() - start}
         if self.runner in OURS:
@@ -219,6 +227,17 @@ class _Server:
         with contextlib.suppress(OSError):  # from here on the peak is that of running, not of compiling
             pathlib.Path("/proc/self/clear_refs").write_text("5")
         return seconds
+
+    def _autocast(self, call: Callable) -> Callable:
+        """Under --precision bf16 PyTorch's own runners compile and run under autocast."""
+        if not bf16() or not self.runner.startswith(("eager", "inductor")):
+            return call
+
+        def under(*args):
+            with torch.autocast("cpu", torch.bfloat16):
+                return call(*args)
+
+        return under
 
     def run(self) -> list[float]:
         """One turn: an untimed call, then a few timed ones; their seconds."""
