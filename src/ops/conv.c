@@ -168,7 +168,7 @@ ty_status ty_conv_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   conv c;
   TY_TRY(conv_of(g, n, &c));
   ty_dtype dt = ty_o_compute(c.x->dtype);
-  ty_value *x = ty_c_cast(g, c.x, dt), *w = ty_c_cast(g, c.w, dt), *b = c.b ? ty_c_cast(g, c.b, dt) : NULL, *y;
+  ty_value *x = ty_c_cast(g, c.x, dt), *w = c.w->dtype == TY_bf16 && !c.transposed ? c.w : ty_c_cast(g, c.w, dt), *b = c.b ? ty_c_cast(g, c.b, dt) : NULL, *y;
   int in[5] = { 0 }, out[5] = { 0, c.n + 1 };
   for (int i = 0; i < c.n; i++) in[1 + i] = 2 + i, out[2 + i] = 1 + i;
   in[c.n + 1] = 1;

@@ -360,7 +360,7 @@ ty_status ty_core_matmul_infer(ty_graph *g, ty_node *n) {
 ty_status ty_core_linear_infer(ty_graph *g, ty_node *n) {
   ty_value *x = n->args[0].value, *w = n->args[1].value, *bias = n->args[2].kind == TY_ARG_VALUE ? n->args[2].value : NULL;
   ty_dim shape[TY_MAX_RANK];
-  TY_TRY(blas_dtype(g, x, w));
+  if (x->dtype != TY_f32 || w->dtype != TY_bf16) TY_TRY(blas_dtype(g, x, w));
   if (x->rank < 1 || w->rank != 2) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d", x->rank, w->rank);
   TY_TRY(same(g, x->shape[x->rank - 1], w->shape[1], "inner dims"));
   if (bias) {
@@ -437,7 +437,7 @@ ty_status ty_core_conv_infer(ty_graph *g, ty_node *n) {
   ty_value *x = n->args[0].value, *w = n->args[1].value;
   int64_t groups = 1;
   TY_TRY(dtype_is(g, x, TY_f32));
-  TY_TRY(dtype_is(g, w, TY_f32));
+  if (w->dtype != TY_bf16) TY_TRY(dtype_is(g, w, TY_f32));
   if (x->rank < 3 || x->rank > 5 || w->rank != x->rank) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d of a convolution", x->rank, w->rank);
   TY_TRY(conv_windows(g, n, 2, x->rank - 2, &groups));
   TY_TRY(conv_numbers(g, &(ty_arg){.n = w->rank - 2, .ints = w->shape + 2}, w->rank - 2, 1));

@@ -23,13 +23,14 @@
  * ty.bag(table, index, starts, weights?, kind, bags, without)   table [r, w], index i64 [j], starts i64 [bags] or [bags + 1] -> [bags, w]:
  *                               "sum", "mean" or "max" of the rows of each bag, see ty_step_routine; rows named `without` do not count
  * ty.matmul(a, b)               a [..., M, K], b [..., K, N]: batch dims broadcast; float32 or float64
- * ty.linear(x, w, bias?)        x [..., K], w [N, K], bias [N]
+ * ty.linear(x, w, bias?)        x [..., K], w [N, K], bias [N]; also x float32 and w bfloat16, for a product in bfloat16: x is rounded to it
+ *                               (in packed words; where the CPU or the kernel has none, float32 multiplies), sums and result are float32
  * ty.pack(w, format)            weight [N, K] in kernel layout (opaque bytes, u8 rank 1; the shape is that of "f32", not the size in memory);
  *                               format: of ty_formats (kernel.h); folded when w is constant
  * ty.gemm(x, packed, N)         x [..., K] times packed weight -> [..., N]
  * ty.conv(x, w, stride, padding, dilation, groups, out)   channels last: x [N, in.., C], w [O, C / groups, k..] -> [N, out.., O], one to
  *                               three spatial dims; padding is what stands before the first element (it may be negative), and what lies
- *                               beyond either end reads as 0; float32
+ *                               beyond either end reads as 0; float32, w also bfloat16 as above
  * ty.conv_pack(w, stride, dilation, groups, out, format)   w in kernel layout (opaque bytes; the shape is the plain weight's, not the size in memory);
  *                               the kernel is chosen from these arguments (out: 0 where symbolic), so that ty.conv_packed names the same ones
  * ty.conv_packed(x, packed, channels, kernel, stride, padding, dilation, groups, out)   the same from the packed weight; channels: O

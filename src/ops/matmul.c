@@ -41,6 +41,8 @@ static bool is_constant(const ty_value *v) {
   }
   return false;
 }
+/* Its dtype says in what the product is computed. */
+static ty_value *as_weight(ty_graph *g, ty_value *w) { return w && w->dtype == TY_f16 ? ty_c_cast(g, w, TY_f32) : w; }
 /* a [.., K] times b [K, N], bias [N] or NULL: a linear layer when b is constant. */
 static ty_value *product(ty_graph *g, ty_value *a, ty_value *b, ty_value *bias) {
   static const int swap[2] = { 1, 0 };
@@ -50,8 +52,8 @@ static ty_value *product(ty_graph *g, ty_value *a, ty_value *b, ty_value *bias) 
   bias = ty_c_cast(g, bias, c);
   if (b->rank == 2) {
     ty_value *w = untransposed(g, b);
-    if (w && is_constant(w)) return ty_c_linear(g, a, ty_c_cast(g, w, c), bias);
-    if (is_constant(b)) return ty_c_linear(g, a, ty_c_cast(g, ty_c_permute(g, b, swap), c), bias);
+    if (w && is_constant(w)) return ty_c_linear(g, a, as_weight(g, w), bias);
+    if (is_constant(b)) return ty_c_linear(g, a, as_weight(g, ty_c_permute(g, b, swap)), bias);
   }
   ty_value *r = ty_c_matmul(g, a, ty_c_cast(g, b, c));
   return bias ? ty_o2(g, TY_P_add, r, bias) : r;
@@ -155,7 +157,7 @@ ty_status ty_linear_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   if (!x || !w) return ty_o_done(g, rep, NULL);
   ty_dtype c = ty_o_compute(x->dtype);
   if (b) b = ty_c_cast(g, ty_c_expand(g, b, 1, &w->shape[0]), c);
-  ty_value *y = ty_c_linear(g, ty_c_cast(g, x, c), ty_c_cast(g, w, c), b);
+  ty_value *y = ty_c_linear(g, ty_c_cast(g, x, c), as_weight(g, w), b);
   return ty_o_done(g, rep, ty_o_fit(g, ty_o_reshape_like(g, y, n->outs[0]), n->outs[0]));
 }
 

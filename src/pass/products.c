@@ -64,6 +64,7 @@ static int siblings(const bool *c, int nc, ty_node *n, ty_node **out) {
   int k = 0;
   for (ty_node *u = n; u && k < MERGE_MAX; u = u->next)
     if (u->op == TY_OP_linear && u->args[0].value == n->args[0].value && u->outs[0]->id < nc && c[u->args[1].value->id] &&
+        u->args[1].value->dtype == n->args[1].value->dtype &&
         (u->args[2].kind == TY_ARG_NONE || c[u->args[2].value->id]))
       out[k++] = u;
   return k;
@@ -111,8 +112,10 @@ ty_status ty_pass_merge(ty_graph *g) {
   return st ? st : ty_pass_hoist(g);
 }
 
+static const char *format_of(const ty_graph *g, const ty_value *w) { return w->dtype == TY_bf16 ? "bf16" : g->format; }
+
 static ty_value *packed_gemm(ty_graph *g, ty_value *x, ty_value *w) {
-  ty_value *p = ty_make(g, TY_OP_pack, 2, (ty_arg[]){ ty_arg_value(w), ty_arg_str(g->format) });
+  ty_value *p = ty_make(g, TY_OP_pack, 2, (ty_arg[]){ ty_arg_value(ty_c_cast(g, w, TY_f32)), ty_arg_str(format_of(g, w)) });
   if (!p) return NULL;
   ty_arg ga[3] = { ty_arg_value(x), ty_arg_value(p), ty_arg_int(w->shape[0]) };
   return ty_make(g, TY_OP_gemm, 3, ga);
@@ -132,7 +135,7 @@ static ty_value *packed_conv(ty_graph *g, const bool *c, int nc, ty_node *n) {
   }
   if (points && w->id < nc && c[w->id]) return packed_gemm(g, x, ty_c_reshape(g, w, 2, w->shape));
   ty_arg out = ty_arg_ints(g, d, hint);
-  ty_value *p = ty_make(g, TY_OP_conv_pack, 6, (ty_arg[]){ ty_arg_value(w), n->args[2], n->args[4], n->args[5], out, ty_arg_str(g->format) });
+  ty_value *p = ty_make(g, TY_OP_conv_pack, 6, (ty_arg[]){ ty_arg_value(ty_c_cast(g, w, TY_f32)), n->args[2], n->args[4], n->args[5], out, ty_arg_str(format_of(g, w)) });
   if (!p) return NULL;
   return ty_make(g, TY_OP_conv_packed, 9, (ty_arg[]){ ty_arg_value(x), ty_arg_value(p), ty_arg_int(w->shape[0]), ty_arg_ints(g, d, kernel),
                                                       n->args[2], n->args[3], n->args[4], n->args[5], n->args[6] });
@@ -155,7 +158,7 @@ static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
   if (packs) r = packed_gemm(g, x, w);
   else {
     ty_dim flat[2] = { ty_dim_product(g, x->rank - 1, x->shape), x->shape[x->rank - 1] };
-    r = ty_c_matmul(g, ty_c_reshape(g, x, 2, flat), transposed(g, w));
+    r = ty_c_matmul(g, ty_c_reshape(g, x, 2, flat), transposed(g, ty_c_cast(g, w, x->dtype)));
   }
   r = ty_c_reshape(g, r, o->rank, o->shape);
   if (n->args[2].kind == TY_ARG_VALUE) r = ty_c_prim(g, TY_P_add, r, n->args[2].value, NULL);

@@ -1,5 +1,5 @@
 /* scale.c: constants that multiply the channels of a convolution's result (batch norm) go into its weight, and what is added on the
- * way becomes one vector. Requires: channels last (layout). */
+ * way becomes one vector. bfloat16 weights are left, as they would be rounded again. Requires: channels last (layout). */
 #include "pass/pass_int.h"
 
 /* A value that is conv * scale + shift, both constant along all but the last dim; NULL: none. */
@@ -55,7 +55,7 @@ ty_status ty_pass_scale(ty_graph *g) {
   for (ty_node *n = g->first; n; n = n->next) {
     ty_value *o = n->nouts ? n->outs[0] : NULL;
     if (!o || o->id >= nc) continue;
-    if (n->op == TY_OP_conv && c[n->args[1].value->id]) at[o->id] = (chain){ .conv = n };
+    if (n->op == TY_OP_conv && c[n->args[1].value->id] && n->args[1].value->dtype == TY_f32) at[o->id] = (chain){ .conv = n };
     if (!ty_op_is_prim(n->op) || n->nargs != 2) continue;
     ty_graph_at(g, n);
     for (int k = 0; k < 2; k++) {
