@@ -111,6 +111,8 @@ typedef struct tuyere_options {
   int sizes_kept;      /* compile: tuples of input sizes whose plans are kept; 0: LRU_CACHE_CAPACITY, or 64 */
   int huge_pages;      /* compile: huge pages for working memory and packed weights: 1 yes, -1 no; 0: THP_MEM_ALLOC_ENABLE, or yes */
   bool no_compiler;    /* compile: never call a C compiler; loops are interpreted, slower, with the same results */
+  const char *weights; /* those of linear layers, packed in few bits: "int8" (inputs of such layers are made 8 bits, row by row), or weights
+                        * only "int8wo", "int4" (a scale for 64 values), "int4g32", "int4g128"; NULL: none */
   const char *fpmath;  /* matrix products of float32: "f32", or "bf16": both sides are rounded to it, sums stay float32; NULL: by the
                         * environment (TUYERE_FPMATH, DNNL_DEFAULT_FPMATH_MODE), else "f32" */
 } tuyere_options;

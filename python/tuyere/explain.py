@@ -29,6 +29,7 @@ class Explanation:
     graphs: list[Graph]
     breaks: list[str]  # why Dynamo cut the model into several graphs
     parameters: int = 0
+    error: dict[str, float] | None = None  # of the outputs against float32, where weights are packed in few bits: "relative", "cosine"
 
     @property
     def operators(self) -> dict[str, int]:
@@ -53,6 +54,8 @@ class Explanation:
         lines = [f"{len(self.graphs)} graph(s), {sum(self.operators.values())} operators, {len(self.steps)} steps, {self.seconds:.2f} s to compile"]
         for reason in self.breaks:
             lines.append(f"graph break: {reason}")
+        if self.error:
+            lines.append(f"outputs against float32: relative error {self.error['relative']:.2e}, least cosine {self.error['cosine']:.6f}")
         for graph in self.graphs:
             lines += ["", *_graph_lines(graph)]
         return "\n".join(lines)
@@ -82,6 +85,8 @@ def _graph_lines(graph: Graph) -> list[str]:
             lines.append(f"  {number:4d} {'fold ' if step.get('fold') else ''}{step.get('name', '?')}  [{step.get('kernel', '?')}]")
             if step.get("fused"):
                 lines.append(f"       fused: {_join(step['fused'])}")
+            if step.get("error"):
+                lines.append(f"       weights changed by {step['error']:.2e} of their size")
             if step.get("declined"):
                 lines.append(f"       declined: {_join(step['declined'])}")
         memory = program.get("memory")
@@ -122,9 +127,13 @@ def explain(model, *args, **kwargs) -> Explanation:
     """
     engine = getattr(model, "_tuyere_engine", None)
     if engine is not None:
+        error = None
         if args or kwargs:
-            model(*args, **kwargs)
-        return Explanation([graph_of(record) for record in engine.records], [], _parameters(model))
+            got = model(*args, **kwargs)
+            if engine.options.weights:
+                with torch.no_grad():
+                    error = _error(got, engine.model(*args, **kwargs))
+        return Explanation([graph_of(record) for record in engine.records], [], _parameters(model), error)
     original = getattr(model, "_orig_mod", getattr(model, "_torchdynamo_orig_callable", model))
     breaks: list[str] = []
     with stats.recording() as records:
@@ -139,6 +148,16 @@ def explain(model, *args, **kwargs) -> Explanation:
         with torch.no_grad():
             torch.compile(original, backend=explaining)(*args, **kwargs)
     return Explanation([graph_of(record) for record in records], breaks, _parameters(original))
+
+
+def _error(got, want) -> dict[str, float] | None:
+    """The largest relative error of a floating-point output, and the least cosine of two rows of the last dim."""
+    pairs = [(a.double(), b.double()) for a, b in zip(*map(torch.utils._pytree.tree_leaves, (got, want))) if isinstance(b, torch.Tensor) and b.is_floating_point()]
+    if not pairs:
+        return None
+    relative = max(((a - b).norm() / b.norm().clamp_min(1e-300)).item() for a, b in pairs)
+    cosine = min((torch.nn.functional.cosine_similarity(a, b, dim=-1).min().item() for a, b in pairs if b.dim() and b.numel()), default=1.0)
+    return {"relative": relative, "cosine": cosine}
 
 
 def _parameters(model) -> int:

@@ -329,7 +329,7 @@ static ty_status make(deploy *d, const ty_source *s, const tuyere_options *o, co
   int panel = 0;
   for (int i = 0; i < d->target.nlevels; i++) /* packed once, for the best; the others' widths divide it */
     if (ty_kernels_panel(d->target.levels[i]) > panel) panel = ty_kernels_panel(d->target.levels[i]);
-  ty_options opts = {.no_compiler = true, .dump = o->dump, .fpmath = o->fpmath, .panel = panel};
+  ty_options opts = {.no_compiler = true, .dump = o->dump, .weights = o->weights, .fpmath = o->fpmath, .panel = panel};
   ty_graph *g = d->im->graph;
   d->im->graph = NULL;
   TY_TRY(ty_model_compile(d->ctx, g, &opts, &d->model));

@@ -142,11 +142,14 @@ static ty_status choose_format(ty_ctx *ctx, const ty_options *o, ty_graph *g) {
   const char *own = getenv("TUYERE_FPMATH"), *theirs = getenv("DNNL_DEFAULT_FPMATH_MODE");
   ty_format f = TY_FORMAT_f32;
   if (o->fpmath) {
-    if (!ty_format_parse(o->fpmath, &f)) return ty_fail(ctx, TY_INVALID, "fpmath is \"f32\" or \"bf16\", not \"%.40s\"", o->fpmath);
+    if (!ty_format_parse(o->fpmath, &f) || ty_formats[f].bits < 16) return ty_fail(ctx, TY_INVALID, "fpmath is \"f32\" or \"bf16\", not \"%.40s\"", o->fpmath);
   } else if (own && *own) {
-    if (!ty_format_parse(own, &f)) ty_log(ctx, "TUYERE_FPMATH=%.40s ignored (known: f32, bf16)", own);
+    if (!ty_format_parse(own, &f) || ty_formats[f].bits < 16) f = TY_FORMAT_f32, ty_log(ctx, "TUYERE_FPMATH=%.40s ignored (known: f32, bf16)", own);
   } else if (theirs && (!strcasecmp(theirs, "BF16") || !strcasecmp(theirs, "ANY"))) f = TY_FORMAT_bf16;
   g->format = ty_formats[f].name;
+  if (o->weights && (!ty_format_parse(o->weights, &f) || ty_formats[f].bits > 8))
+    return ty_fail(ctx, TY_INVALID, "weights are \"int8\", \"int8wo\", \"int4\", \"int4g32\" or \"int4g128\", not \"%.40s\"", o->weights);
+  g->weights = o->weights && !g->eager ? ty_formats[f].name : NULL;
   return TY_OK;
 }
 
@@ -233,7 +236,11 @@ char *ty_model_explain(const ty_model *m) {
     json_text(&s, p->fused);
     ty_str_add(&s, ", \"declined\": ");
     json_text(&s, p->declined);
-    ty_str_add(&s, ", \"fold\": %s, \"loop\": %d}", p->fold ? "true" : "false", p->loop);
+    ty_str_add(&s, ", \"fold\": %s, \"loop\": %d", p->fold ? "true" : "false", p->loop);
+    ty_step_stat stat;
+    ty_program_stat(m->sched->program, i, &stat);
+    if (stat.error > 0 && stat.error < 1e30) ty_str_add(&s, ", \"error\": %.3g", stat.error);
+    ty_str_add(&s, "}");
   }
   ty_str_add(&s, "], \"passes\": [");
   for (int i = 0; i < m->stages.n; i++)

@@ -8,6 +8,8 @@ typedef struct ty_options {
   bool eager;              /* operator by operator, as they came: no fusion across operators, nothing folded or packed ahead */
   bool no_compiler;        /* never call a C compiler: interpreted loops */
   const char *dump;        /* comma-separated pass names, or "all": graph text after them goes to the log; NULL: TUYERE_DUMP */
+  const char *weights;     /* format of the packed weights of linear layers: "int8" (their inputs are made 8 bits as well), "int8wo", "int4",
+                            * "int4g32", "int4g128" (weights only, the latter with a scale for 64, 32, 128 values); NULL: as fpmath has it */
   const char *fpmath;      /* in which matrix products of float32 are computed: "f32", or "bf16": both sides rounded to it, sums in
                             * float32. NULL: by the environment, TUYERE_FPMATH or DNNL_DEFAULT_FPMATH_MODE, else "f32" */
   int panel;               /* columns of packed weights (ty_program_set_panel); 0: this CPU's */

@@ -72,7 +72,7 @@ static void drop_input(void *user, int input) {
 }
 
 static ty_status compile(ty_ctx *ctx, const tuyere_model *archive, const tuyere_options *o, const ty_imported *im, ty_graph *g, tuyere_model *m, compiled *c) {
-  ty_options opts = {.eager = o->eager, .no_compiler = o->no_compiler, .dump = o->dump, .fpmath = o->fpmath,
+  ty_options opts = {.eager = o->eager, .no_compiler = o->no_compiler, .dump = o->dump, .weights = o->weights, .fpmath = o->fpmath,
                      .tuning = {.threads = o->threads, .sizes = o->sizes_kept, .huge_pages = o->huge_pages}};
   (void)archive;
   TY_TRY(ty_model_compile(ctx, g, &opts, &c->model));

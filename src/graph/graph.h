@@ -118,6 +118,7 @@ struct ty_graph {
   int nnodes;                 /* nodes that are in the graph now */
   int next_node;              /* id of the next node made */
   ty_node *at;                /* insertion point, see ty_graph_at; NULL: the end */
+  const char *weights;        /* NULL, or the format of few bits in which those of linear layers are packed */
   const char *format;         /* in which products are computed and weights packed, of ty_formats (kernel.h); "f32" at first */
   bool eager;                 /* each ATen operator is computed by itself: nothing is constant, nothing is fused across operators */
   struct ty_dims *dims;       /* opaque */

@@ -14,6 +14,7 @@ enum {
   A_WORDS = 256 << 10,  /* A as words at a time */
   K_BLOCK_ROWS = 32,    /* fewer rows than this: panels are read once, straight through */
   B_FLOATS = 128 << 10, /* run-time B packed at a time */
+  W_BLOCK = 256,        /* values of k of a panel that are unpacked at a time: a multiple of every group */
   NEAR = 1024,          /* floats of B to prefetch ahead when there is one strip */
 };
 
@@ -22,14 +23,16 @@ typedef struct gemm_plan {
   const ty_products *by;
   int64_t rows;    /* of a block, at most */
   int64_t kr;      /* rows of B */
+  int64_t pr;      /* those of a panel, scales included */
   int64_t kc;      /* a block of them */
   int64_t group;   /* panels of a tile, at most */
   int64_t b_chunk; /* panels of run-time B packed at a time; 0: packed already */
-  int64_t tile_at, a_at, b_at, bytes;
+  int64_t tile_at, a_at, b_at, w_at, bytes;
 } gemm_plan;
 
 static gemm_plan gemm_plan_make(const ty_kernels *ks, const ty_gemm *g) {
-  gemm_plan p = {.by = ty_products_get(ks, g->format), .kr = ty_format_rows(g->format, g->k)};
+  gemm_plan p = {.by = ty_products_get(ks, g->format), .pr = ty_format_rows(g->format, g->k)};
+  p.kr = kernel_ceil(g->k, ty_formats[g->format].per);
   int64_t panels = kernel_max(1, ty_packed_b_panels(ks->nr, g->n)), k = kernel_max(1, p.kr), most = ROWS_MAX;
   if (p.by->words) most = kernel_max(ks->mr, kernel_min(most, A_WORDS / k));
   p.rows = kernel_max(ks->mr, kernel_min(most / ks->mr * ks->mr, kernel_up(g->m, ks->mr)));
@@ -39,8 +42,9 @@ static gemm_plan gemm_plan_make(const ty_kernels *ks, const ty_gemm *g) {
   if (g->b_strided) p.b_chunk = kernel_min(panels, kernel_max(1, B_FLOATS / (k * ks->nr)));
   int64_t at = 0;
   p.tile_at = at, at += kernel_up(p.rows * p.group * ks->nr, 16);
-  p.a_at = at, at += p.by->words ? kernel_up(p.rows * k, 16) : 0;
+  p.a_at = at, at += p.by->words ? kernel_up(p.rows * p.pr, 16) : 0;
   p.b_at = at, at += p.b_chunk * k * ks->nr;
+  p.w_at = at, at += p.by->unpack ? W_BLOCK * ks->nr : 0;
   p.bytes = at * (int64_t)sizeof(float);
   return p;
 }
@@ -67,9 +71,9 @@ static void gemm_copy(int64_t m, int64_t n, const float *src, int64_t ls, float 
 typedef struct gemm_packed { const float *p; int64_t nr, first; } gemm_packed;
 
 /* Where the tier's panel q lies: its rows are those of the wider panel, b.nr apart. */
-static const float *gemm_panel(const ty_kernels *ks, gemm_packed b, int64_t kr, int64_t q) {
+static const float *gemm_panel(const ty_kernels *ks, gemm_packed b, int64_t pr, int64_t q) {
   int64_t at = (q - b.first) * ks->nr;
-  return b.p + at / b.nr * b.nr * kr + at % b.nr;
+  return b.p + at / b.nr * b.nr * pr + at % b.nr;
 }
 
 /* One tile: rows [0, m) of a against panels [p0, p1) of b, into c (row stride ldc). wide: c has room for whole
@@ -82,10 +86,10 @@ static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64
     int64_t kb = kernel_min(p->kc, k - k0), ka = p->by->words ? kb : kernel_min(kb * per, values - k0 * per);
     for (int64_t q = p0; q < p1; q++) {
       int64_t w = kernel_min(nr, n - q * nr), nv = kernel_ceil(w, ks->lanes);
-      const float *bq = gemm_panel(ks, b, k, q) + k0 * ldb;
+      const float *bq = gemm_panel(ks, b, p->pr, q) + k0 * ldb;
       float *cq = c + (q - p0) * nr;
       int64_t ld = ldc;
-      const float *then = q + 1 < p1 ? gemm_panel(ks, b, k, q + 1) + k0 * ldb : k0 + kb < k ? gemm_panel(ks, b, k, p0) + (k0 + kb) * ldb : after;
+      const float *then = q + 1 < p1 ? gemm_panel(ks, b, p->pr, q + 1) + k0 * ldb : k0 + kb < k ? gemm_panel(ks, b, p->pr, p0) + (k0 + kb) * ldb : after;
       /* The strips share the prefetching of the block that comes next, so that memory is read evenly; one strip alone reads a
        * little ahead of itself, straight through. */
       int64_t each = kb * ldb * (int64_t)sizeof *bq / strips, step = ldb * (int64_t)sizeof *bq / strips;
@@ -96,10 +100,37 @@ static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64
         p->by->gemm[nv - 1][m1 - m0 - 1](ka, a + m0 * lda + k0 * per, lda, bq, ldb, cq + m0 * ld, ld, k0 > 0, ahead + s * each, step);
         m0 = m1;
       }
+      if (p->by->finish && k0 + kb == k) p->by->finish(m, (int)nv, a + k, lda, bq + kb * ldb, ldb, cq, ld);
     }
   }
   int64_t w = n - (p1 - 1) * nr;
   if (!wide && w < nr && w % ks->lanes) gemm_copy(m, w, spill, nr, c + (p1 - 1 - p0) * nr, ldc);
+}
+
+/* The same for weights of few bits that float32 multiplies: for a few rows in registers, else a block of a panel is unpacked first. */
+static void gemm_tile_unpacked(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, gemm_packed b,
+                               int64_t p0, int64_t p1, float *c, int64_t ldc, bool wide, float *spill, float *room) {
+  const ty_format_info *f = &ty_formats[p->by->format];
+  int64_t strips = kernel_ceil(m, ks->mr), nr = ks->nr, ldb = b.nr, group = f->group ? f->group : kernel_up(k, f->per);
+  for (int64_t q = p0; q < p1; q++) {
+    int64_t w = kernel_min(nr, n - q * nr), nv = kernel_ceil(w, ks->lanes), ld = ldc;
+    const float *bq = gemm_panel(ks, b, p->pr, q);
+    float *cq = c + (q - p0) * nr;
+    bool spills = !wide && w < nv * ks->lanes;
+    if (spills) cq = spill, ld = nr;
+    ty_gemm_few_fn few = m <= TY_FEW ? p->by->few[nv - 1][m - 1] : NULL;
+    if (few) few(k, group, a, lda, bq, ldb, cq, ld);
+    for (int64_t k0 = 0; !few && k0 < k; k0 += W_BLOCK) {
+      int64_t kb = kernel_min(W_BLOCK, k - k0), at = k0 / f->per + (f->group ? k0 / f->group : 0);
+      p->by->unpack(kb, group, bq + at * ldb, ldb, bq + (f->group ? at + group / f->per : group / f->per) * ldb, (int)nr, room);
+      for (int64_t s = 0, m0 = 0; s < strips; s++) {
+        int64_t m1 = kernel_share(m, s + 1, strips);
+        ks->f32->gemm[nv - 1][m1 - m0 - 1](kb, a + m0 * lda + k0, lda, room, nr, cq + m0 * ld, ld, k0 > 0, (const char *)room, 0);
+        m0 = m1;
+      }
+    }
+    if (spills) gemm_copy(m, w, spill, nr, c + (q - p0) * nr, ldc);
+  }
 }
 
 /* Panels [p0, p1) of product (i, j), rows [r0, r1), in blocks of rows and tiles. after: as in gemm_tile. */
@@ -113,17 +144,19 @@ static void gemm_run(const ty_kernels *ks, const ty_gemm *g, const gemm_plan *p,
     int64_t m1 = kernel_min(m0 + step, r1), lda = g->lda;
     const float *a = g->a + i * g->a_batch + j * g->a_head + m0 * lda;
     if (p->by->words && g->k) {
-      for (int64_t r = 0; r < m1 - m0; r++) p->by->words(g->k, a + r * lda, scratch + p->a_at + r * p->kr);
-      a = scratch + p->a_at, lda = p->kr;
+      for (int64_t r = 0; r < m1 - m0; r++) p->by->words(g->k, a + r * lda, scratch + p->a_at + r * p->pr);
+      a = scratch + p->a_at, lda = p->pr;
     }
     for (int64_t t = 0; t < tiles; t++) {
       int64_t q0 = p0 + kernel_share(p1 - p0, t, tiles), q1 = p0 + kernel_share(p1 - p0, t + 1, tiles);
       int64_t n0 = q0 * nr, n1 = kernel_min(q1 * nr, g->n), ldt = (q1 - q0) * nr;
-      const float *then = q1 < p1 ? gemm_panel(ks, b, p->kr, q1) : m1 < r1 ? gemm_panel(ks, b, p->kr, p0) : after;
+      const float *then = q1 < p1 ? gemm_panel(ks, b, p->pr, q1) : m1 < r1 ? gemm_panel(ks, b, p->pr, p0) : after;
       float *c = g->epi ? tile : g->c + i * g->c_batch + j * g->c_head + m0 * g->ldc + n0;
       int64_t ldc = g->epi ? ldt : g->ldc;
       if (g->k == 0)
         for (int64_t r = 0; r < m1 - m0; r++) memset(c + r * ldc, 0, (size_t)(n1 - n0) * sizeof *c);
+      else if (p->by->unpack)
+        gemm_tile_unpacked(ks, p, m1 - m0, g->n, g->k, a, lda, b, q0, q1, c, ldc, g->epi != NULL, tile, scratch + p->w_at);
       else gemm_tile(ks, p, m1 - m0, g->n, g->k, a, lda, b, q0, q1, c, ldc, g->epi != NULL, tile, then);
       if (g->epi) g->epi(g->epi_ctx, tid, batch, m0, m1, n0, n1, tile, ldt);
     }

@@ -19,7 +19,7 @@ int ty_kernels_panel(ty_isa isa) {
 #undef TY_TIERS_ALL
 
 const ty_format_info ty_formats[TY_NFORMATS] = {
-#define TY_FORMAT(format, bits, per) {#format, bits, per},
+#define TY_FORMAT(format, bits, per, group, extra) {#format, bits, per, group, extra},
 #include "kernel/kernels.def"
 };
 
@@ -54,6 +54,10 @@ void ty_pack_b(const ty_kernels *ks, ty_format format, int nr, int64_t k, int64_
   if (nr % ks->lanes) ks = &ty_kernels__portable; /* narrower than a vector */
   if (format == TY_FORMAT_f32) {
     ks->pack_b(nr, k, n, b, ldk, ldn, dst, p0, p1);
+    return;
+  }
+  if (ty_formats[format].bits <= 8) {
+    kernel_pack_quant(ks, format, nr, k, n, b, ldk, ldn, dst, p0, p1);
     return;
   }
   float some[PAIRED];

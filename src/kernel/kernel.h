@@ -13,14 +13,19 @@ enum { TY_KERNEL_MR_MAX = 8, TY_KERNEL_NV_MAX = 3 };
 
 /* How packed weights are stored (kernels.def). bf16: the upper halves of float32, rounded to nearest even; NaN stays NaN. */
 typedef enum ty_format {
-#define TY_FORMAT(format, bits, per) TY_FORMAT_##format,
+#define TY_FORMAT(format, bits, per, group, extra) TY_FORMAT_##format,
 #include "kernel/kernels.def"
   TY_NFORMATS
 } ty_format;
-typedef struct ty_format_info { const char *name; int bits, per; } ty_format_info;
+typedef struct ty_format_info { const char *name; int bits, per, group, extra; } ty_format_info;
 extern const ty_format_info ty_formats[TY_NFORMATS];
 bool ty_format_parse(const char *name, ty_format *out);
-static inline int64_t ty_format_rows(ty_format f, int64_t k) { return (k + ty_formats[f].per - 1) / ty_formats[f].per; } /* words of a column */
+static inline int64_t ty_format_rows(ty_format f, int64_t k) { /* words of a column, scales included */
+  const ty_format_info *i = &ty_formats[f];
+  return i->group ? (k + i->group - 1) / i->group * (i->group / i->per + 1) : (k + i->per - 1) / i->per + i->extra;
+}
+/* Products of 8-bit values are summed in 32 bits: the largest k that cannot overflow. */
+enum { TY_INT8_K_MAX = 65536 };
 
 /* C[mr, nv*lanes] (+)= A[mr, k] B[k, nv*lanes]: a rows lda apart with k contiguous, b rows ldb apart. accumulate: add to C.
  * Prefetches ahead + p*step (bytes) at the p-th row of b: what comes after b. Any address will do; b and 0 for nothing.
@@ -78,6 +83,10 @@ typedef struct ty_rnn {
   float *c, *m;                       /* [d][b][h]: LSTM: the cell's state, the last one in the end; with whr: room */
 } ty_rnn;
 
+/* C[mr, nv*lanes] = A[mr, k] B, b being the rows of a panel in a format of few bits, scales after each `group` values. */
+enum { TY_FEW = 4 };
+typedef void (*ty_gemm_few_fn)(int64_t k, int64_t group, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc);
+
 /* Micro-kernels for weights of one format: gemm[nv-1][mr-1] for nv in [1, nr/lanes] and mr in [1, mr] of the tier; NULL elsewhere.
  * words: NULL where a is read as it is, float32, and weights are widened; k then counts values, and the last word of an odd k counts once.
  * Else it makes words of a row of k values of A, zeros after the last, for products of words with words: a, lda and k count words.
@@ -88,6 +97,13 @@ typedef struct ty_products {
   ty_gemm_f32_fn gemm[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
   ty_conv_f32_fn conv[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
   void (*words)(int64_t k, const float *a, float *to);
+  /* int8: gemm sums integers, words leaves the row's scale and zero point after its words, and finish makes floats of m rows of c of nv
+   * vectors: rows are A's scales, lda apart, cols the last two rows of the panel. A row with a NaN or an infinity gives NaN throughout. */
+  void (*finish)(int64_t m, int nv, const float *rows, int64_t lda, const float *cols, int64_t ldb, float *c, int64_t ldc);
+  /* Weight only (gemm and words are not set): up to TY_FEW rows of A at once (NULL: the tier does fewer); k values of nr columns as float32, for more rows. scale:
+   * those of the first group; the next are behind each group. */
+  ty_gemm_few_fn few[TY_KERNEL_NV_MAX][TY_FEW];
+  void (*unpack)(int64_t k, int64_t group, const float *b, int64_t ldb, const float *scale, int nr, float *to);
 } ty_products;
 
 /* The kernels of a tier. */
@@ -122,7 +138,7 @@ int ty_kernels_panel(ty_isa); /* nr of a tier of any architecture, built here or
 /* The tier's products for a format that are best on this CPU (ty_cpu_get). Never NULL. */
 const ty_products *ty_products_get(const ty_kernels *, ty_format);
 static inline const char *ty_products_text(const ty_products *p) { /* for names of kernels */
-  return p->format == TY_FORMAT_f32 || p->words ? "" : ", weights widened to float32";
+  return p->format == TY_FORMAT_f32 || (p->words && !p->finish) ? "" : p->finish ? ", rows of the input in 8 bits" : ", weights widened to float32";
 }
 /* The rows of kernels.def in turn, for tests: NULL after the last. tier: whose row it is; runs: this CPU has what it needs. */
 const ty_products *ty_products_row(int i, const ty_kernels **tier, bool *runs);
@@ -136,6 +152,11 @@ static inline int64_t ty_packed_b_words(ty_format f, int nr, int64_t k, int64_t 
 /* Panels [p0, p1), so that threads can share the work; dst is the start of the whole packed B. */
 void ty_pack_b(const ty_kernels *, ty_format, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst, int64_t p0,
                int64_t p1);
+/* Adds the squares of what packing in 8 or 4 bits changed to sums[0], and those of the weights to sums[1], for panels [p0, p1). */
+void ty_packed_b_error(const ty_kernels *, ty_format, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, const float *packed,
+                       int64_t p0, int64_t p1, double sums[2]);
+/* The weight that stands for B[i, j] in packed B. */
+double ty_packed_b_value(ty_format, int nr, int64_t k, const float *packed, int64_t i, int64_t j);
 
 /* Epilogue: rows [m0, m1), columns [n0, n1) of product `batch` (= outer*heads + head) are complete in acc[(i-m0)*ldacc + j-n0].
  * It writes the result wherever it likes, and may overwrite acc's tile in place ((float *)acc). Each element of the

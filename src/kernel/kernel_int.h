@@ -10,6 +10,10 @@
 #define TY_PRODUCTS(format, tier, name, has) extern const ty_products ty_products_##format##__##name;
 #include "kernel/kernels.def"
 
+/* quant.c: ty_pack_b for formats of 8 and 4 bits. */
+void kernel_pack_quant(const ty_kernels *, ty_format, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
+                       int64_t p0, int64_t p1);
+
 static inline int64_t kernel_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t kernel_max(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t kernel_ceil(int64_t a, int64_t by) { return (a + by - 1) / by; }

@@ -1,6 +1,7 @@
 /* products.c: one tier's micro-kernels for bf16 weights; built once a row of kernels.def, as tier.c is, and with -DTY_DOT where the CPU
  * multiplies pairs of bf16: A then becomes words too. Elsewhere weights are widened to float32 in registers and A is read as it is. */
 #include "kernel/tier.h"
+#define PRODUCT_ADD(a, b) vf_add(a, b)
 #ifdef TY_DOT
 #define PRODUCT_PARTS 1
 #define PRODUCT_LOAD(p, part) vf_load(p)

@@ -4,6 +4,7 @@
 #define PRODUCT_ONE(p) vf_one x = vf_load1(p)
 #define PRODUCT_LOAD(p, part) vf_load(p)
 #define PRODUCT_MAC(x, b, c) vf_fma1(x, b, c)
+#define PRODUCT_ADD(a, b) vf_add(a, b)
 #include "kernel/tmpl/gemm_tmpl.h"
 #include "kernel/tmpl/conv_tmpl.h"
 #include "kernel/tmpl/narrow_tmpl.h"

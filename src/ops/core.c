@@ -459,6 +459,8 @@ ty_status ty_core_conv_pack_infer(ty_graph *g, ty_node *n) {
       groups < 1 || channels < 1 || of < 1 || channels % groups)
     return ty_fail(g->ctx, TY_INVALID, "channels and groups of a convolution");
   TY_TRY(format_known(g, n->args[5].str));
+  ty_format f;
+  if (ty_format_parse(n->args[5].str, &f) && ty_formats[f].bits < 16) return ty_fail(g->ctx, TY_INVALID, "convolutions have no weights in %s", n->args[5].str);
   ty_dim bytes = ty_dim_mul(g, ty_dim_product(g, w->rank, w->shape), ty_dim_const(g, 4));
   return out(g, n, TY_u8, 1, &bytes);
 }

@@ -162,6 +162,8 @@ ty_status ty_rt_fold(ty_program *p, ty_ctx *ctx, const ty_run *run) {
   p->folded = false;
   TY_TRY(fold_prepare(p, ctx));
   for (int g = 0; g < p->ngroups; g++) p->chosen[g] = all || sets_meet(run->changed, p->group_deps + (size_t)g * (size_t)p->words, p->words);
+  for (int i = 0; i < p->step.n; i++)
+    if (p->step.p[i].fold && p->chosen[p->step.p[i].group]) atomic_store(&p->step.p[i].changed, 0), atomic_store(&p->step.p[i].size, 0);
   rt_slot *s = ty_rt_slot_create(p);
   if (!s) return ty_fail(ctx, TY_NOMEM, "out of memory for folding");
   ty_status st = ty_rt_phase_run(p, ctx, run, RT_FOLD, p->fold_bind, s, p->chosen);

@@ -1,6 +1,8 @@
 /* profile.c: what a program looks like and where its time went: per-step figures, memory figures, text. */
 #include "rt/routine.h"
 
+#include <math.h>
+
 void ty_program_profile(ty_program *p, bool on) {
   pthread_mutex_lock(&p->prof_lock);
   for (int i = 0; on && i < p->step.n; i++) {
@@ -21,7 +23,9 @@ void ty_program_stat(const ty_program *p, int step, ty_step_stat *out) {
   if (step < 0 || step >= p->step.n) return;
   const rt_step *s = &p->step.p[step];
   pthread_mutex_lock(&unconst(p)->prof_lock);
-  *out = (ty_step_stat){s->name, s->kernel, s->fold, s->origin, s->calls, s->seconds, s->sum_flops, s->sum_bytes};
+  *out = (ty_step_stat){s->name, s->kernel, s->fold, s->origin, s->calls, s->seconds, s->sum_flops, s->sum_bytes, 0};
+  double size = atomic_load(&s->size);
+  if (size > 0) out->error = sqrt(atomic_load(&s->changed) / size);
   pthread_mutex_unlock(&unconst(p)->prof_lock);
 }
 

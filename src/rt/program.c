@@ -229,6 +229,9 @@ int ty_program_add_loop(ty_program *p, const ty_step_info *info, const ty_step_l
   return step_end(p, &s);
 }
 
+/* What convolutions and products without packed weights take. */
+static bool wide_format(ty_format f) { return (unsigned)f < TY_NFORMATS && ty_formats[f].bits >= 16; }
+
 int ty_program_add_gemm(ty_program *p, const ty_step_info *info, const ty_step_gemm *g) {
   rt_step s;
   if (!step_begin(p, &s, info, RT_GEMM)) return -1;
@@ -237,7 +240,7 @@ int ty_program_add_gemm(ty_program *p, const ty_step_info *info, const ty_step_g
   if (!g->epilogue && !EXPRS(g->c_off, g->ldc, g->c_batch[0], g->c_batch[1])) return -1;
   /* A double product has no float tile to hand on, and no packed form; tiles are never whole rows. */
   bool bad = g->a < 0 || g->b < 0 || (g->f64 && (g->epilogue || g->packed)) || (!g->epilogue && g->c < 0) ||
-             (g->epilogue && g->epilogue->whole_cols) || (unsigned)g->format >= TY_NFORMATS || (g->f64 && g->format != TY_FORMAT_f32);
+             (g->epilogue && g->epilogue->whole_cols) || (unsigned)g->format >= TY_NFORMATS || (!g->packed && !wide_format(g->format)) || (g->f64 && g->format != TY_FORMAT_f32);
   if (bad) return bad_argument(p);
   s.u.gemm = *g;
   s.u.gemm.epilogue = NULL;
@@ -274,7 +277,7 @@ static bool conv_ok(ty_conv_kind kind, ty_format format, const ty_conv_shape *s)
   int64_t floats = 1;
   for (size_t i = 0; i < sizeof v / sizeof *v; i++)
     if (v[i] < 1 || v[i] > most || (i < 6 && (!ty_mul_i64(floats, v[i], &floats) || floats > (int64_t)1 << 40))) return false;
-  return (unsigned)kind < TY_CONV_KINDS && (unsigned)format < TY_NFORMATS && ty_conv_can(kind, s) && ty_conv_takes(format, kind, s);
+  return (unsigned)kind < TY_CONV_KINDS && wide_format(format) && ty_conv_can(kind, s) && ty_conv_takes(format, kind, s);
 }
 
 int ty_program_add_conv(ty_program *p, const ty_step_info *info, const ty_step_conv *c) {

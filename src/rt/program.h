@@ -146,7 +146,8 @@ ty_status ty_program_run(ty_program *, ty_ctx *, const ty_run *);
 bool ty_program_input_folded(const ty_program *, int input);
 
 /* ---- Looking ---- */
-typedef struct ty_step_stat { const char *name, *kernel; bool fold; int origin; uint64_t calls; double seconds; double flops, bytes; } ty_step_stat; /* sums over calls */
+typedef struct ty_step_stat { const char *name, *kernel; bool fold; int origin; uint64_t calls; double seconds; double flops, bytes; double error; } ty_step_stat; /* sums over
+                              * calls; error: of weights packed in few bits, relative (root of squares), once they are; else 0 */
 void ty_program_profile(ty_program *, bool on); /* clears and starts, or stops */
 int ty_program_nsteps(const ty_program *);
 void ty_program_stat(const ty_program *, int step, ty_step_stat *);

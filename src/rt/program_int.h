@@ -51,6 +51,7 @@ typedef struct rt_step {
   union { ty_step_gemm gemm; ty_step_attn attn; ty_step_pack pack; ty_step_conv conv; ty_step_conv_pack conv_pack; ty_step_rnn rnn; ty_step_routine routine; } u;
   uint64_t calls;            /* these four: under prof_lock */
   double seconds, sum_flops, sum_bytes;
+  _Atomic double changed, size; /* PACK in few bits: squares of what packing changed, and of the weights */
 } rt_step;
 
 /* A step for one tuple of sizes. The kernel structs have their sizes; pointers are set at the call. */

@@ -77,10 +77,23 @@ static void do_attn(const ty_kernels *ks, const rt_bound *b, void *const *ptr, v
   ty_attn_f32(ks, &t, tid, nt, scratch);
 }
 
+static void add_up(_Atomic double *to, double more) {
+  double was = atomic_load(to);
+  while (!atomic_compare_exchange_weak(to, &was, was + more)) {}
+}
+
 static void do_pack(const ty_kernels *ks, const rt_bound *b, void *const *ptr, int tid, int nt) {
   int64_t panels = ty_packed_b_panels(b->u.pack.nr, b->u.pack.n), p0 = rt_share(panels, tid, nt), p1 = rt_share(panels, tid + 1, nt);
   const float *src = (const float *)ptr[COPY_SRC] + b->off[COPY_SRC];
-  if (p0 < p1) ty_pack_b(ks, b->step->u.pack.format, b->u.pack.nr, b->u.pack.k, b->u.pack.n, src, b->u.pack.ldk, b->u.pack.ldn, ptr[COPY_DST], p0, p1);
+  ty_format format = b->step->u.pack.format;
+  if (p0 >= p1) return;
+  ty_pack_b(ks, format, b->u.pack.nr, b->u.pack.k, b->u.pack.n, src, b->u.pack.ldk, b->u.pack.ldn, ptr[COPY_DST], p0, p1);
+  if (ty_formats[format].bits > 8) return;
+  double sums[2] = {0};
+  rt_step *s = (rt_step *)(uintptr_t)b->step; /* figures are no part of what a program is */
+  ty_packed_b_error(ks, format, b->u.pack.nr, b->u.pack.k, b->u.pack.n, src, b->u.pack.ldk, b->u.pack.ldn, ptr[COPY_DST], p0, p1, sums);
+  add_up(&s->changed, sums[0]);
+  add_up(&s->size, sums[1]);
 }
 
 static void do_conv(const ty_kernels *ks, const rt_bound *b, void *const *ptr, ty_kargs *ka, void *scratch, int tid, int nt) {

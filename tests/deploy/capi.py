@@ -20,6 +20,7 @@ class Options(ctypes.Structure):
         ("sizes_kept", ctypes.c_int),
         ("huge_pages", ctypes.c_int),
         ("no_compiler", ctypes.c_bool),
+        ("weights", ctypes.c_char_p),
         ("fpmath", ctypes.c_char_p),
     ]
 

@@ -19,6 +19,8 @@ void test_gemm64(void);
 void test_attn(const ty_kernels *);
 void test_conv(const ty_kernels *, bool only_bf16);
 void test_rnn(const ty_kernels *);
+void test_quant(const ty_kernels *);
+void test_quant_rows(void);
 
 static uint64_t rnd_state = 1;
 static inline uint32_t rnd(void) { rnd_state = rnd_state * 6364136223846793005u + 1442695040888963407u; return (uint32_t)(rnd_state >> 33); }

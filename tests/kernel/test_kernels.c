@@ -30,9 +30,11 @@ int main(int argc, char **argv) {
     if (all) test_micro(ks), test_math(ks), test_pack(ks), test_gemm(ks, TY_FORMAT_f32), test_attn(ks), test_rnn(ks);
     test_conv(ks, !all);
     test_gemm(ks, TY_FORMAT_bf16);
+    test_quant(ks);
     printf("%-9s MR %d NR %d: %d passed, %d failed\n", ks->name, ks->mr, ks->nr, passed - p, failed - f);
   }
   test_products();
+  test_quant_rows();
   if (all) test_gemm64();
   printf("%d passed, %d failed\n", passed, failed);
   return failed != 0;

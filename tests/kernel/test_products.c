@@ -99,7 +99,7 @@ void test_products(void) {
   for (int i = 0; (by = ty_products_row(i, &ks, &runs)); i++) {
     if (!runs) continue;
     CHECK(ty_products_get(ks, TY_FORMAT_f32) == ks->f32 && ty_products_get(ks, by->format)->format == by->format, "%s: no products", by->name);
-    if (by->format == TY_FORMAT_f32) continue;
+    if (by->format != TY_FORMAT_bf16) continue;
     pack(ks);
     micro(ks, by);
     if (by->words) words_of_rows(by);

@@ -388,7 +388,8 @@ static bool option_text(PyObject *o, const char *name, const char **out) {
 }
 static bool read_options(PyObject *from, ty_options *o) {
   int no_compiler = 0, huge = -1;
-  if (!option_int(from, "no_compiler", &no_compiler) || !option_text(from, "dump", &o->dump) || !option_text(from, "fpmath", &o->fpmath) || !option_int(from, "threads", &o->tuning.threads) ||
+  if (!option_int(from, "no_compiler", &no_compiler) || !option_text(from, "dump", &o->dump) || !option_text(from, "fpmath", &o->fpmath) ||
+      !option_text(from, "weights", &o->weights) || !option_int(from, "threads", &o->tuning.threads) ||
       !option_int(from, "sizes_kept", &o->tuning.sizes) || !option_int(from, "huge_pages", &huge)) return false;
   o->no_compiler = no_compiler;
   o->tuning.huge_pages = huge < 0 ? 0 : huge ? 1 : -1;

@@ -132,7 +132,7 @@ PyObject *ext_program_new(ext_state *st, const ext_made *made, PyObject *layout)
     p->options = made->options;
     p->options.dump = ""; /* once */
     p->options.python = p->python = copied(made->options.python); p->name = copied(made->name);
-    p->options.fpmath = p->fpmath = copied(made->options.fpmath);
+    p->options.fpmath = p->fpmath = copied(made->options.fpmath); p->options.weights = p->weights = copied(made->options.weights);
     p->graph = ty_model_graph(made->model);
     p->nin = p->graph->inputs.n;
     p->sets[0] = ext_set_new(p, made->ctx, made->model);
@@ -154,7 +154,7 @@ static void program_free(PyObject *self) {
   ext_frames_free(p);
   inputs_free(p->in, p->nin);
   for (int i = 0; p->out && i < p->nout; i++) Py_XDECREF(p->out[i].empty_args);
-  ty_free(p->ints); ty_free(p->out); ty_free(p->bound); ty_free(p->python); ty_free(p->fpmath); ty_free(p->name);
+  ty_free(p->ints); ty_free(p->out); ty_free(p->bound); ty_free(p->python); ty_free(p->fpmath); ty_free(p->weights); ty_free(p->name);
   if (p->renewed) ext_set_free(p, p->renewed);
   while (p->nsets) ext_set_free(p, p->sets[--p->nsets]);
   if (p->source) ty_graph_destroy(p->source);

@@ -76,7 +76,7 @@ typedef struct ext_program {
   int nsets, current;     /* current: the one used last */
   ty_graph *source;       /* the graph before compilation, for further sets; NULL: there will be none */
   ty_ctx *source_ctx;
-  ty_options options; char *python, *name, *fpmath; /* for further sets */
+  ty_options options; char *python, *name, *fpmath, *weights; /* for further sets */
   int active;             /* calls in progress */
   ext_set *renewed;       /* waits to take the place of all sets, when no call is in progress */
   bool renewing;

@@ -1,7 +1,8 @@
 /* gemm_tmpl.h: the GEMM micro-kernels of a tier for a format, from one body: C[mr, nv vectors] (+)= A[mr, k] B[k, nv vectors].
  * Accumulators are named scalars, because gcc keeps arrays of vectors in memory; mr and nv are constants at each call.
  * Of the format: PRODUCT_PARTS values of A meet a word of B; PRODUCT_LOAD(p, part) is what the part-th of them multiplies,
- * PRODUCT_ONE(p) declares x, that value for all lanes, and PRODUCT_MAC(x, b, c) adds the product to c. */
+ * PRODUCT_ONE(p) declares x, that value for all lanes, and PRODUCT_MAC(x, b, c) adds the product to c;
+ * PRODUCT_ADD(a, b) is the sum of two such c. */
 
 enum { GEMV_AHEAD = 1024 }; /* floats of B to prefetch ahead by one-row kernels */
 
@@ -81,9 +82,9 @@ VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const flo
     if (PRODUCT_PARTS > 1) GEMV_STEP(1)
   }
   if (PRODUCT_PARTS > 1 && p < k) GEMV_STEP(0)
-  vf_store(c, vf_add(vf_add(c00, c10), vf_add(c20, c30)));
-  if (nv > 1) vf_store(c + VF_LANES, vf_add(vf_add(c01, c11), vf_add(c21, c31)));
-  if (nv > 2) vf_store(c + 2 * VF_LANES, vf_add(vf_add(c02, c12), vf_add(c22, c32)));
+  vf_store(c, PRODUCT_ADD(PRODUCT_ADD(c00, c10), PRODUCT_ADD(c20, c30)));
+  if (nv > 1) vf_store(c + VF_LANES, PRODUCT_ADD(PRODUCT_ADD(c01, c11), PRODUCT_ADD(c21, c31)));
+  if (nv > 2) vf_store(c + 2 * VF_LANES, PRODUCT_ADD(PRODUCT_ADD(c02, c12), PRODUCT_ADD(c22, c32)));
 }
 
 #define GEMM_KERNEL(name, mr, nv) \

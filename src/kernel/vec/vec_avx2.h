@@ -52,6 +52,24 @@ VF_FN __m256i vf_rounded_(vf x) {
 }
 VF_FN vf vf_words(vf even, vf odd) { return _mm256_castsi256_ps(_mm256_blend_epi16(_mm256_srli_epi32(vf_rounded_(even), 16), vf_rounded_(odd), 0xaa)); }
 VF_FN vf vf_permute(vf x, const int32_t *from) { return _mm256_permutevar8x32_ps(x, _mm256_loadu_si256((const __m256i *)from)); }
+VF_FN vf vf_whole(vf i) { return _mm256_cvtepi32_ps(_mm256_castps_si256(i)); }
+VF_FN vf vf_addi(vf a, vf b) { return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b))); }
+VF_FN vf vf_lessi(vf c, int32_t a, vf b) {
+  return _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_castps_si256(c), _mm256_mullo_epi32(_mm256_set1_epi32(a), _mm256_castps_si256(b))));
+}
+VF_FN vf vf_byte(vf w, int i) { return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(_mm256_castps_si256(w), 24 - 8 * i), 24)); }
+VF_FN vf vf_nibble(vf w, int i) { return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(_mm256_castps_si256(w), 28 - 4 * i), 28)); }
+VF_FN void vf_bytes(uint8_t *to, vf x, int32_t zero) {
+  __m256i i = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(zero));
+  __m128i h = _mm_packus_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
+  _mm_storel_epi64((__m128i *)to, _mm_packus_epi16(h, h));
+}
+VF_FN vf vf_dot8(vf x, vf b, vf c) { /* bytes as pairs of 16 bits, the even and the odd ones: their products cannot overflow */
+  __m256i xi = _mm256_castps_si256(x), bi = _mm256_castps_si256(b), ci = _mm256_castps_si256(c);
+  __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(bi, 8), 8), odd = _mm256_srai_epi16(bi, 8);
+  ci = _mm256_add_epi32(ci, _mm256_madd_epi16(_mm256_and_si256(xi, _mm256_set1_epi16(255)), even));
+  return _mm256_castsi256_ps(_mm256_add_epi32(ci, _mm256_madd_epi16(_mm256_srli_epi16(xi, 8), odd)));
+}
 VF_FN float vf_sum(vf x) {
   __m128 h = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   h = _mm_add_ps(h, _mm_movehl_ps(h, h));

@@ -50,6 +50,31 @@ VF_FN vf vf_permute(vf x, const int32_t *from) { return _mm512_permutexvar_ps(_m
 VF_FN float vf_sum(vf x) { return _mm512_reduce_add_ps(x); }
 VF_FN float vf_top(vf x) { return _mm512_reduce_max_ps(x); }
 
+VF_FN vf vf_whole(vf i) { return _mm512_cvtepi32_ps(_mm512_castps_si512(i)); }
+VF_FN vf vf_addi(vf a, vf b) { return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b))); }
+VF_FN vf vf_lessi(vf c, int32_t a, vf b) {
+  return _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_castps_si512(c), _mm512_mullo_epi32(_mm512_set1_epi32(a), _mm512_castps_si512(b))));
+}
+VF_FN vf vf_byte(vf w, int i) { return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(_mm512_castps_si512(w), (unsigned)(24 - 8 * i)), 24)); }
+VF_FN vf vf_nibble(vf w, int i) {
+  const vf table = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
+  return _mm512_permutexvar_ps(_mm512_srli_epi32(_mm512_castps_si512(w), (unsigned)(4 * i)), table); /* takes four bits of each lane */
+}
+VF_FN void vf_bytes(uint8_t *to, vf x, int32_t zero) {
+  __m512i i = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(zero));
+  _mm_storeu_si128((__m128i *)to, _mm512_cvtusepi32_epi8(_mm512_max_epi32(i, _mm512_setzero_si512())));
+}
+VF_FN vf vf_dot8(vf x, vf b, vf c) {
+  __m512i xi = _mm512_castps_si512(x), bi = _mm512_castps_si512(b), ci = _mm512_castps_si512(c);
+#ifdef __AVX512VNNI__
+  return _mm512_castsi512_ps(_mm512_dpbusd_epi32(ci, xi, bi));
+#else /* bytes as pairs of 16 bits, the even and the odd ones: their products cannot overflow */
+  __m512i low = _mm512_set1_epi16(255), even = _mm512_srai_epi16(_mm512_slli_epi16(bi, 8), 8), odd = _mm512_srai_epi16(bi, 8);
+  ci = _mm512_add_epi32(ci, _mm512_madd_epi16(_mm512_and_si512(xi, low), even));
+  return _mm512_castsi512_ps(_mm512_add_epi32(ci, _mm512_madd_epi16(_mm512_srli_epi16(xi, 8), odd)));
+#endif
+}
+
 /* Rows r[0..16) of four floats each, as four columns. */
 #define VF_ROW_(r, j) \
   _mm512_insertf32x4(_mm512_insertf32x4(_mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(r(0 + j))), \

@@ -64,6 +64,20 @@ VF_FN vf vf_permute(vf x, const int32_t *from) {
   uint8x16_t at = vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), vreinterpretq_u32_s32(vld1q_s32(from)), 0x04040404));
   return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), at));
 }
+VF_FN int32x4_t vf_int_(vf x) { return vreinterpretq_s32_f32(x); }
+VF_FN vf vf_whole(vf i) { return vcvtq_f32_s32(vf_int_(i)); }
+VF_FN vf vf_addi(vf a, vf b) { return vreinterpretq_f32_s32(vaddq_s32(vf_int_(a), vf_int_(b))); }
+VF_FN vf vf_lessi(vf c, int32_t a, vf b) { return vreinterpretq_f32_s32(vmlsq_n_s32(vf_int_(c), vf_int_(b), a)); }
+VF_FN vf vf_byte(vf w, int i) { return vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(vf_int_(w), vdupq_n_s32(24 - 8 * i)), 24)); }
+VF_FN vf vf_nibble(vf w, int i) { return vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(vf_int_(w), vdupq_n_s32(28 - 4 * i)), 28)); }
+VF_FN void vf_bytes(uint8_t *to, vf x, int32_t zero) {
+  uint16x4_t h = vqmovun_s32(vaddq_s32(vcvtnq_s32_f32(x), vdupq_n_s32(zero)));
+  vst1_lane_u32((uint32_t *)(void *)to, vreinterpret_u32_u8(vqmovn_u16(vcombine_u16(h, h))), 0);
+}
+VF_FN vf vf_dot8(vf x, vf b, vf c) { /* x less 128 has a sign, as products here want it; 128 times b is added again in two halves */
+  int8x16_t s = vreinterpretq_s8_u8(veorq_u8(vreinterpretq_u8_f32(x), vdupq_n_u8(128))), bi = vreinterpretq_s8_f32(b), half = vdupq_n_s8(64);
+  return vreinterpretq_f32_s32(vdotq_s32(vdotq_s32(vdotq_s32(vf_int_(c), s, bi), half, bi), half, bi));
+}
 VF_FN float vf_sum(vf x) { return vaddvq_f32(x); }
 VF_FN float vf_top(vf x) { return vmaxvq_f32(x); }
 

@@ -51,6 +51,25 @@ VF_FN vf vf_permute(vf x, const int32_t *from) { return (vf){x[from[0]], x[from[
 VF_FN float vf_sum(vf x) { return (x[0] + x[1]) + (x[2] + x[3]); }
 VF_FN float vf_top(vf x) { float a = x[0] > x[1] ? x[0] : x[1], b = x[2] > x[3] ? x[2] : x[3]; return a > b ? a : b; } /* no NaN in x */
 
+/* Integers of 32 bits in the bits of a vf, wrapping. */
+VF_FN vf vf_whole(vf i) { return __builtin_convertvector((vf_int)i, vf); }
+VF_FN vf vf_addi(vf a, vf b) { return (vf)((vf_bits)a + (vf_bits)b); }
+VF_FN vf vf_lessi(vf c, int32_t a, vf b) { return (vf)((vf_bits)c - (uint32_t)a * (vf_bits)b); }
+/* The i-th byte of each word, and the i-th four bits, both signed, as floats. */
+VF_FN vf vf_byte(vf w, int i) { return __builtin_convertvector((vf_int)((vf_bits)w << (24 - 8 * i)) >> 24, vf); }
+VF_FN vf vf_nibble(vf w, int i) { return __builtin_convertvector((vf_int)((vf_bits)w << (28 - 4 * i)) >> 28, vf); }
+/* The nearest whole numbers plus zero, cut to what a byte holds; |x| < 2^22. */
+VF_FN void vf_bytes(uint8_t *to, vf x, int32_t zero) {
+  __asm__("" : "+m"(x)); /* a product is rounded before it is rounded again */
+  vf q = vf_min(vf_max(vf_add(vf_round(x), vf_set1((float)zero)), vf_zero()), vf_set1(255.0f));
+  for (int i = 0; i < VF_LANES; i++) to[i] = (uint8_t)(int)q[i];
+}
+/* c plus the four products of the bytes of each word: those of x without sign, those of b with. */
+VF_FN vf vf_dot8(vf x, vf b, vf c) {
+  for (int i = 0; i < 4; i++) c = (vf)((vf_int)c + (vf_int)((vf_bits)x >> (8 * i) & 255u) * ((vf_int)((vf_bits)b << (24 - 8 * i)) >> 24));
+  return c;
+}
+
 /* r(i) is the address of row i's four floats, for i in [0, VF_LANES): o0..o3 become the four columns. */
 #define VF_TRANSPOSE4(r, o0, o1, o2, o3) do { \
     vf v0_ = vf_load(r(0)), v1_ = vf_load(r(1)), v2_ = vf_load(r(2)), v3_ = vf_load(r(3)); \

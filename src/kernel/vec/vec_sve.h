@@ -47,6 +47,21 @@ VF_FN vf vf_words(vf even, vf odd) {
   return svreinterpret_f32_u32(svorr_u32_x(VF_ALL_, svlsr_n_u32_x(VF_ALL_, vf_rounded_(even), 16), svand_n_u32_x(VF_ALL_, vf_rounded_(odd), 0xffff0000u)));
 }
 VF_FN vf vf_permute(vf x, const int32_t *from) { return svtbl_f32(x, svreinterpret_u32_s32(svld1_s32(VF_ALL_, from))); }
+VF_FN vf vf_whole(vf i) { return svcvt_f32_s32_x(VF_ALL_, svreinterpret_s32_f32(i)); }
+VF_FN vf vf_addi(vf a, vf b) { return svreinterpret_f32_s32(svadd_s32_x(VF_ALL_, svreinterpret_s32_f32(a), svreinterpret_s32_f32(b))); }
+VF_FN vf vf_lessi(vf c, int32_t a, vf b) { return svreinterpret_f32_s32(svmls_n_s32_x(VF_ALL_, svreinterpret_s32_f32(c), svreinterpret_s32_f32(b), a)); }
+VF_FN vf vf_signed_(vf w, uint32_t up, uint32_t down) {
+  return svcvt_f32_s32_x(VF_ALL_, svasr_n_s32_x(VF_ALL_, svlsl_n_s32_x(VF_ALL_, svreinterpret_s32_f32(w), up), down));
+}
+VF_FN vf vf_byte(vf w, int i) { return vf_signed_(w, (uint32_t)(24 - 8 * i), 24); }
+VF_FN vf vf_nibble(vf w, int i) { return vf_signed_(w, (uint32_t)(28 - 4 * i), 28); }
+VF_FN void vf_bytes(uint8_t *to, vf x, int32_t zero) {
+  svint32_t i = svadd_n_s32_x(VF_ALL_, svcvt_s32_f32_x(VF_ALL_, svrintn_f32_x(VF_ALL_, x)), zero);
+  svst1b_s32(VF_ALL_, (int8_t *)to, svmin_n_s32_x(VF_ALL_, svmax_n_s32_x(VF_ALL_, i, 0), 255));
+}
+VF_FN vf vf_dot8(vf x, vf b, vf c) {
+  return svreinterpret_f32_s32(svusdot_s32(svreinterpret_s32_f32(c), svreinterpret_u8_f32(x), svreinterpret_s8_f32(b)));
+}
 VF_FN float vf_sum(vf x) { return svaddv_f32(VF_ALL_, x); }
 VF_FN float vf_top(vf x) { return svmaxv_f32(VF_ALL_, x); }
 

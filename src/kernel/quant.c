@@ -1,0 +1,142 @@
+/* quant.c: packing weights in 8 and 4 bits: one scale a column, or one a group of values of a column, symmetric about zero.
+ *
+ * int8: scale = largest magnitude / 127. int4: the value of the largest magnitude becomes -8, so that the scale may be negative. A column
+ * or a group that holds a NaN or an infinity gets the scale NaN: what is computed from it is NaN. */
+#include "kernel/kernel_int.h"
+#include <math.h>
+
+enum { WIDE = 48, DEEP = 128 }; /* columns and values at a time */
+
+typedef struct quant_source { const ty_kernels *ks; const float *b; int64_t ldk, ldn, n; } quant_source;
+
+/* Values [k0, k0 + kb) of `wide` columns from `at` on, zeros beyond n. */
+static void quant_block(const quant_source *s, int64_t k0, int64_t kb, int64_t at, int64_t wide, float *some) {
+  int64_t real = kernel_max(0, kernel_min(wide, s->n - at));
+  const ty_kernels *ks = wide % s->ks->lanes ? &ty_kernels__portable : s->ks;
+  if (real) ks->pack_b((int)wide, kb, real, s->b + k0 * s->ldk + at * s->ldn, s->ldk, s->ldn, some, 0, 1);
+  else memset(some, 0, (size_t)(kb * wide) * sizeof *some);
+}
+
+/* To the nearest whole number, ties to even, for |x| < 2^22. */
+static uint32_t quant_whole(float x) {
+  float big = x + 12582912.0f;
+  uint32_t u;
+  memcpy(&u, &big, sizeof u);
+  return u - 0x4b400000u;
+}
+
+/* top: the value of the largest magnitude so far of each column; odd: NaN once a value was not finite. */
+static void quant_range(int64_t kb, int64_t wide, const float *some, float *top, float *odd) {
+  for (int64_t r = 0; r < kb; r++)
+    for (int64_t j = 0; j < wide; j++) {
+      float x = some[r * wide + j];
+      top[j] = fabsf(x) > fabsf(top[j]) ? x : top[j];
+      odd[j] += x * 0.0f;
+    }
+}
+
+/* divide: what the largest magnitude becomes. Far too small values count as zeros: their inverse would not be finite. */
+static void quant_scales(int64_t wide, const float *top, const float *odd, float divide, float *scale, float *inverse) {
+  for (int64_t j = 0; j < wide; j++) {
+    bool any = fabsf(top[j]) > 1e-30f;
+    scale[j] = odd[j] != odd[j] ? NAN : any ? top[j] / divide : 0.0f;
+    inverse[j] = odd[j] != odd[j] || !any ? 0.0f : divide / top[j];
+  }
+}
+
+static void quant_words(int64_t kb, int64_t wide, const float *some, const float *inverse, int per, float low, float high, int nr, uint32_t *to,
+                        uint32_t *sums) {
+  int bits = 32 / per;
+  uint32_t mask = (1u << bits) - 1;
+  for (int64_t r = 0; r < kb; r++, to += r % per ? 0 : nr)
+    for (int64_t j = 0; j < wide; j++) {
+      float x = some[r * wide + j] * inverse[j];
+      uint32_t q = quant_whole(x >= low ? (x > high ? high : x) : low); /* NaN: low */
+      if (sums) sums[j] += q;
+      to[j] = (r % per ? to[j] : 0) | (q & mask) << (r % per * bits);
+    }
+}
+
+static void quant_columns8(const quant_source *s, int nr, int64_t k, int64_t at, int64_t wide, uint32_t *to) {
+  float some[DEEP * WIDE], top[WIDE] = {0}, odd[WIDE] = {0}, inverse[WIDE], *scale = (float *)to + (k + 3) / 4 * nr;
+  uint32_t *sums = to + ((k + 3) / 4 + 1) * nr;
+  for (int64_t k0 = 0; k0 < k; k0 += DEEP) {
+    int64_t kb = kernel_min(DEEP, k - k0);
+    quant_block(s, k0, kb, at, wide, some);
+    quant_range(kb, wide, some, top, odd);
+  }
+  for (int64_t j = 0; j < wide; j++) top[j] = fabsf(top[j]);
+  quant_scales(wide, top, odd, 127.0f, scale, inverse);
+  memset(sums, 0, (size_t)wide * sizeof *sums);
+  for (int64_t k0 = 0; k0 < k; k0 += DEEP) {
+    int64_t kb = kernel_min(DEEP, k - k0);
+    quant_block(s, k0, kb, at, wide, some);
+    quant_words(kb, wide, some, inverse, 4, -127.0f, 127.0f, nr, to + k0 / 4 * nr, sums);
+  }
+}
+
+static void quant_columns4(const quant_source *s, int nr, int64_t k, int group, int64_t at, int64_t wide, uint32_t *to) {
+  float some[DEEP * WIDE], inverse[WIDE];
+  for (int64_t k0 = 0; k0 < k; k0 += group, to += (group / 8 + 1) * nr) {
+    float top[WIDE] = {0}, odd[WIDE] = {0};
+    int64_t kb = kernel_min(group, k - k0);
+    quant_block(s, k0, kb, at, wide, some);
+    quant_range(kb, wide, some, top, odd);
+    quant_scales(wide, top, odd, -8.0f, (float *)to + group / 8 * nr, inverse);
+    for (int64_t r = (kb + 7) / 8; r < group / 8; r++) memset(to + r * nr, 0, (size_t)wide * sizeof *to); /* beyond k */
+    quant_words(kb, wide, some, inverse, 8, -8.0f, 7.0f, nr, to, NULL);
+  }
+}
+
+void kernel_pack_quant(const ty_kernels *ks, ty_format format, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
+                       int64_t p0, int64_t p1) {
+  quant_source s = {ks, b, ldk, ldn, n};
+  for (int64_t p = p0; p < p1; p++)
+    for (int64_t j = 0; j < nr; j += WIDE) {
+      int64_t wide = kernel_min(nr - j, WIDE);
+      uint32_t *to = (uint32_t *)dst + p * nr * ty_format_rows(format, k) + j;
+      if (ty_formats[format].per == 4) quant_columns8(&s, nr, k, p * nr + j, wide, to);
+      else quant_columns4(&s, nr, k, ty_formats[format].group, p * nr + j, wide, to);
+    }
+}
+
+void ty_packed_b_error(const ty_kernels *ks, ty_format format, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, const float *packed,
+                       int64_t p0, int64_t p1, double sums[2]) {
+  const ty_format_info *f = &ty_formats[format];
+  quant_source s = {ks, b, ldk, ldn, n};
+  int64_t group = f->group ? f->group : kernel_up(k, f->per);
+  float some[DEEP * WIDE], now[DEEP * WIDE];
+  for (int64_t p = p0; p < p1; p++)
+    for (int64_t j = 0; j < nr; j += WIDE) {
+      int64_t wide = kernel_min(nr - j, WIDE), real = kernel_max(0, kernel_min(wide, n - p * nr - j));
+      const float *panel = packed + p * nr * ty_format_rows(format, k) + j;
+      const ty_products *by = ty_products_get(wide % ks->lanes ? &ty_kernels__portable : ks, format == TY_FORMAT_int8 ? TY_FORMAT_int8wo : format);
+      for (int64_t k0 = 0; k0 < k; k0 += DEEP) {
+        int64_t kb = kernel_min(DEEP, k - k0), at = k0 / f->per + (f->group ? k0 / f->group : 0);
+        quant_block(&s, k0, kb, p * nr + j, wide, some);
+        by->unpack(kb, group, panel + at * nr, nr, panel + ((f->group ? at : 0) + group / f->per) * nr, (int)wide, now);
+        for (int64_t r = 0; r < kb; r++) {
+          float change = 0, size = 0; /* of few values: float is enough */
+          for (int64_t c = r * wide; c < r * wide + real; c++) change += (now[c] - some[c]) * (now[c] - some[c]), size += some[c] * some[c];
+          sums[0] += (double)change, sums[1] += (double)size;
+        }
+      }
+    }
+}
+
+double ty_packed_b_value(ty_format format, int nr, int64_t k, const float *packed, int64_t i, int64_t j) {
+  const ty_format_info *f = &ty_formats[format];
+  const float *panel = packed + j / nr * nr * ty_format_rows(format, k) + j % nr;
+  int64_t group = f->group ? i / f->group : 0, row = i / f->per + group;
+  uint32_t word, up;
+  memcpy(&word, panel + row * nr, sizeof word);
+  up = word << (32 - f->bits - i % f->per * f->bits);
+  if (format == TY_FORMAT_f32 || format == TY_FORMAT_bf16) {
+    float x;
+    up &= format == TY_FORMAT_f32 ? ~0u : 0xffff0000u;
+    memcpy(&x, &up, sizeof x);
+    return x;
+  }
+  int64_t scale = f->group ? (group + 1) * (f->group / f->per + 1) - 1 : (k + 3) / 4;
+  return (double)((int32_t)up >> (32 - f->bits)) * (double)panel[scale * nr];
+}
