@@ -117,8 +117,8 @@ static void one_product(const ty_kernels *ks, ty_format f, int64_t m, int64_t n,
 void test_quant(const ty_kernels *ks) {
   static const int threads[] = {1, 2, 3, 64};
   for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-    for (int round = 0; round < 60; round++) one_pack(ks, formats[i], rnd_below(3) ? RND_OF(sizes) : 1 + rnd_below(400), RND_OF(sizes), round % 4);
-    for (int round = 0; round < 80; round++)
+    for (int round = 0; round < test_rounds(60); round++) one_pack(ks, formats[i], rnd_below(3) ? RND_OF(sizes) : 1 + rnd_below(400), RND_OF(sizes), round % 4);
+    for (int round = 0; round < test_rounds(80); round++)
       one_product(ks, formats[i], RND_OF(sizes), RND_OF(sizes), RND_OF(sizes), (int)rnd_below(4), RND_OF(threads));
     one_product(ks, formats[i], 150, 100, 1700, EPI, 2);
     one_product(ks, formats[i], 33, 60, 3300, 0, 1);
