@@ -152,7 +152,8 @@ def explain(model, *args, **kwargs) -> Explanation:
 
 def _error(got, want) -> dict[str, float] | None:
     """The largest relative error of a floating-point output, and the least cosine of two rows of the last dim."""
-    pairs = [(a.double(), b.double()) for a, b in zip(*map(torch.utils._pytree.tree_leaves, (got, want))) if isinstance(b, torch.Tensor) and b.is_floating_point()]
+    leaves = zip(*map(torch.utils._pytree.tree_leaves, (got, want)))
+    pairs = [(a.double(), b.double()) for a, b in leaves if isinstance(b, torch.Tensor) and b.is_floating_point()]
     if not pairs:
         return None
     relative = max(((a - b).norm() / b.norm().clamp_min(1e-300)).item() for a, b in pairs)

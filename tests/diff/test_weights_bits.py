@@ -49,7 +49,10 @@ def test_against_the_definition(fmt, rows):
     net, x = Net().eval(), torch.randn(2, rows, 70)
     with torch.no_grad():
         got = tuyere.compile(net, x, weights=fmt, strict=True)(x)
-        made = lambda x, layer: nn.functional.linear(rows_in_8_bits(x) if fmt == "int8" else x, rounded(layer.weight, fmt), layer.bias)
+
+        def made(x, layer):
+            return nn.functional.linear(rows_in_8_bits(x) if fmt == "int8" else x, rounded(layer.weight, fmt), layer.bias)
+
         y = torch.relu(made(x, net.a)) + made(x, net.b)
         want = made(y, net.c), y @ y.transpose(-1, -2)
         # a value halfway between two steps of 8 bits may go either way after another order of summation
