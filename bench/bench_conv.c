@@ -1,11 +1,14 @@
 /* bench_conv.c: convolutions of well-known networks beside the machine's own limits, measured in turn with each layer.
  *
  * bench_conv [--json FILE] [--threads N] [--isa NAME] [--rounds R] [--only PART_OF_NAME] [--kind direct|depthwise|grouped|winograd]
+ *            [--precision f32|bf16: the format of weights, where the kind takes it]
  * "cold": each call takes the next of many copies of the weights, as the layers of a model do, so they come from memory; "warm": one copy.
  * GFLOP/s are those of the direct method, taps in the padding counted, so that Winograd may pass the peak. GB/s count the input and the output
  * once; %cp is their share of what copying the same input to the same output reaches. Figures: best round of each; a cold round is the median
  * of its calls, a warm one the best. */
 #include "limits.h"
+#include <stdio.h>
+#include <string.h>
 
 enum { CALLS_MAX = 150 };
 static const size_t cold_bytes = 256 << 20;
@@ -39,6 +42,7 @@ static const layer layers[] = {
 static const char *const kind_names[TY_CONV_KINDS] = {"direct", "depthwise", "grouped", "winograd"};
 
 static const ty_kernels *ks;
+static ty_format format;
 static ty_conv conv;
 static int64_t x_floats, y_floats;
 static void *scratch[THREADS_MAX];
@@ -54,17 +58,17 @@ static void copy_job(int tid) { /* each thread its share of both, read and writt
 
 typedef struct row { double cold, warm, peak, copy; } row; /* seconds; flop/s; seconds */
 
-static row measure(const layer *l, ty_conv_kind kind) {
+static row measure(const layer *l, ty_conv_kind kind, int rounds) {
   row r = {1e9, 1e9, 0, 1e9};
   int64_t out = (l->size + 2 * l->pad - l->k) / l->stride + 1, cin = l->groups * l->c, cout = l->groups * l->o;
-  ty_conv v = {.kind = kind, .s = {l->groups, l->c, l->o, {1, l->k, l->k}, {1, l->stride, l->stride}, {1, 1, 1}}, .batch = 1,
+  ty_conv v = {.kind = kind, .format = ty_conv_takes(format, kind, &(ty_conv_shape){l->groups, l->c, l->o, {1, l->k, l->k}, {1, l->stride, l->stride}, {1, 1, 1}}) ? format : TY_FORMAT_f32, .s = {l->groups, l->c, l->o, {1, l->k, l->k}, {1, l->stride, l->stride}, {1, 1, 1}}, .batch = 1,
                .in = {1, l->size, l->size}, .out = {1, out, out}, .pad = {0, l->pad, l->pad}};
   v.x_s[2] = cin, v.x_s[0] = v.x_n = (v.x_s[1] = l->size * cin) * l->size, v.y_s[2] = cout, v.y_s[0] = v.y_n = (v.y_s[1] = out * cout) * out;
   x_floats = v.x_n, y_floats = v.y_n;
   float *x = ty_pages_alloc((size_t)x_floats * 4), *y = ty_pages_alloc((size_t)y_floats * 4);
   for (int64_t i = 0; i < x_floats; i++) x[i] = (float)(i % 7) * 0.1f;
   v.x = x, v.y = y, v.b = memory;
-  size_t bytes = ((size_t)ty_packed_conv_floats(ks->nr, kind, &v.s) * 4 + 4095) / 4096 * 4096, copies = cold_bytes / bytes, need = ty_conv_f32_scratch(ks, &v), at = 0;
+  size_t bytes = ((size_t)ty_packed_conv_words(v.format, ks->nr, kind, &v.s) * 4 + 4095) / 4096 * 4096, copies = cold_bytes / bytes, need = ty_conv_f32_scratch(ks, &v), at = 0;
   for (int i = 0; i < nt; i++) scratch[i] = ty_pages_alloc(need);
   conv = v;
   double flop = 2.0 * (double)(out * out * cout * l->c * l->k * l->k);
@@ -86,19 +90,24 @@ static row measure(const layer *l, ty_conv_kind kind) {
 }
 
 int main(int argc, char **argv) {
-  const char *only = NULL;
-  int forced = -1;
+  const char *json = NULL, *only = NULL;
+  int rounds = 12, forced = -1;
   isa = ty_cpu_get()->isa;
   for (int i = 1; i + 1 < argc; i += 2) {
-    if (limits_option(argv[i], argv[i + 1])) continue;
+    if (!strcmp(argv[i], "--json")) json = argv[i + 1];
+    else if (!strcmp(argv[i], "--threads")) nt = atoi(argv[i + 1]);
+    else if (!strcmp(argv[i], "--rounds")) rounds = atoi(argv[i + 1]);
     else if (!strcmp(argv[i], "--only")) only = argv[i + 1];
+    else if (!strcmp(argv[i], "--precision") && ty_format_parse(argv[i + 1], &format)) continue;
+    else if (!strcmp(argv[i], "--isa") && ty_isa_parse(argv[i + 1], &isa)) continue;
     else if (!strcmp(argv[i], "--kind"))
       for (int k = 0; k < TY_CONV_KINDS; k++) forced = strcmp(argv[i + 1], kind_names[k]) ? forced : k;
     else return fprintf(stderr, "bench_conv: cannot read %s %s\n", argv[i], argv[i + 1]), 1;
   }
-  ks = limits_ready();
+  if (nt < 1 || nt > THREADS_MAX) return fprintf(stderr, "bench_conv: 1 to %d threads\n", THREADS_MAX), 1;
+  ks = ty_kernels_get(isa), isa = ks->isa, products = ty_products_get(ks, format);
   memory = ty_pages_alloc(cold_bytes);
-  for (size_t i = 0; i < cold_bytes / 4; i++) memory[i] = (float)(i % 11) * 0.01f;
+  for (size_t i = 0; i < cold_bytes / 4; i++) memory[i] = format == TY_FORMAT_f32 ? (float)(i % 11) * 0.01f : 0.011f;
   threads_start();
   FILE *f = json ? fopen(json, "w") : NULL;
   if (f) fprintf(f, "{\"isa\": \"%s\", \"threads\": %d, \"rows\": [", ks->name, nt);
@@ -109,9 +118,9 @@ int main(int argc, char **argv) {
   for (const layer *l = layers; l < layers + sizeof layers / sizeof *layers; l++) {
     ty_conv_shape s = {l->groups, l->c, l->o, {1, l->k, l->k}, {1, l->stride, l->stride}, {1, 1, 1}};
     int64_t out = (l->size + 2 * l->pad - l->k) / l->stride + 1;
-    ty_conv_kind kind = forced >= 0 ? (ty_conv_kind)forced : ty_conv_choose(ks, &s, (int64_t[3]){1, out, out});
+    ty_conv_kind kind = forced >= 0 ? (ty_conv_kind)forced : ty_conv_choose(ks, format, &s, (int64_t[3]){1, out, out});
     if ((only && !strstr(l->name, only)) || !ty_conv_can(kind, &s)) continue;
-    row r = measure(l, kind);
+    row r = measure(l, kind, rounds);
     double flop = 2.0 * (double)(out * out * l->groups * l->o * l->c * l->k * l->k), bytes = 4.0 * (double)(x_floats + y_floats);
     printf("%-20s %-9s %4ld %5ld %5ld | %7.1f | %8.1f %7.1f %5.1f | %8.1f %7.1f %5.1f | %6.1f %5.1f\n", l->name, kind_names[kind], (long)l->size,
            (long)(l->groups * l->c), (long)(l->groups * l->o), r.peak / 1e9, r.cold * 1e6, flop / r.cold / 1e9, 100 * flop / r.cold / r.peak, r.warm * 1e6,

@@ -1,13 +1,14 @@
 /* bench_gemm.c: GEMM speed beside the machine's own limits, measured in turn with each size, so that noise hits both.
  *
- * bench_gemm [--json FILE] [--threads N] [--isa NAME] [--rounds R] [--precision f32|bf16|int8|int8wo|int4] [--only M,N,K]
+ * bench_gemm [--json FILE] [--threads N] [--isa NAME] [--rounds R] [--only M,N,K] [--precision f32|bf16: the format of weights]
  * "cold": each call takes the next of many copies of the weights, as the layers of a model do, and is told
  * of the one after (ty_gemm.next), so B comes from memory. "warm":
- * one copy, that stays in cache where it fits. Limits: peak of such products (float32's where the
- * CPU has no others, or weights are widened) and read bandwidth of the same threads. roof: the lower of peak
+ * one copy, that stays in cache where it fits. Limits: peak of the FMA, or of the product of bf16 pairs where that is used, and read bandwidth of the same threads. roof: the lower of peak
  * and what the bandwidth allows if B is read once. Figures: best round of each;
  * a cold round is the median of its calls, a warm one the best. */
 #include "limits.h"
+#include <stdio.h>
+#include <string.h>
 
 enum { CALLS_MAX = 150 };
 static const int64_t rows[] = {1, 8, 16, 32, 64, 128, 512};
@@ -35,18 +36,19 @@ static void read_job(int tid) {
 }
 
 static const ty_kernels *ks;
+static ty_format format;
 static ty_gemm gemm, following;
 static void *scratch[THREADS_MAX];
 static void gemm_job(int tid) { ty_gemm_f32(ks, &gemm, tid, nt, scratch[tid]); }
 
 typedef struct row { int64_t m, n, k; double cold, warm, peak, read, read_warm; } row; /* seconds; flop/s; bytes/s */
 
-static row measure(int64_t m, int64_t n, int64_t k) {
+static row measure(int64_t m, int64_t n, int64_t k, int rounds) {
   row r = {m, n, k, 1e9, 1e9, 0, 0, 0};
-  size_t floats = (size_t)ty_packed_b_words(precision, ks->nr, k, n), bytes = (floats * 4 + 4095) / 4096 * 4096, copies = cold_bytes / bytes;
+  size_t floats = (size_t)ty_packed_b_words(format, ks->nr, k, n), bytes = (floats * 4 + 4095) / 4096 * 4096, copies = cold_bytes / bytes;
   float *a = ty_pages_alloc((size_t)(m * k) * 4), *c = ty_pages_alloc((size_t)(m * n) * 4);
   for (int64_t i = 0; i < m * k; i++) a[i] = (float)(i % 7) * 0.1f;
-  gemm = (ty_gemm){.batch = 1, .heads = 1, .m = m, .n = n, .k = k, .a = a, .lda = k, .format = precision, .b = memory, .c = c, .ldc = n};
+  gemm = (ty_gemm){.format = format, .batch = 1, .heads = 1, .m = m, .n = n, .k = k, .a = a, .lda = k, .b = memory, .c = c, .ldc = n};
   size_t need = ty_gemm_f32_scratch(ks, &gemm);
   for (int i = 0; i < nt; i++) scratch[i] = ty_pages_alloc(need);
   double flop = 2.0 * (double)m * (double)n * (double)k;
@@ -82,20 +84,27 @@ static row measure(int64_t m, int64_t n, int64_t k) {
 }
 
 int main(int argc, char **argv) {
+  const char *json = NULL;
+  int rounds = 12;
   long om = 0, on = 0, ok = 0;
   isa = ty_cpu_get()->isa;
   for (int i = 1; i + 1 < argc; i += 2) {
-    if (limits_option(argv[i], argv[i + 1])) continue;
+    if (!strcmp(argv[i], "--json")) json = argv[i + 1];
+    else if (!strcmp(argv[i], "--threads")) nt = atoi(argv[i + 1]);
+    else if (!strcmp(argv[i], "--rounds")) rounds = atoi(argv[i + 1]);
+    else if (!strcmp(argv[i], "--precision") && ty_format_parse(argv[i + 1], &format)) continue;
+    else if (!strcmp(argv[i], "--isa") && ty_isa_parse(argv[i + 1], &isa)) continue;
     else if (!strcmp(argv[i], "--only") && sscanf(argv[i + 1], "%ld,%ld,%ld", &om, &on, &ok) == 3) continue;
     else return fprintf(stderr, "bench_gemm: cannot read %s %s\n", argv[i], argv[i + 1]), 1;
   }
-  ks = limits_ready();
+  if (nt < 1 || nt > THREADS_MAX) return fprintf(stderr, "bench_gemm: 1 to %d threads\n", THREADS_MAX), 1;
+  ks = ty_kernels_get(isa), isa = ks->isa, products = ty_products_get(ks, format);
   memory = ty_pages_alloc(cold_bytes);
-  for (size_t i = 0; i < cold_bytes / 4; i++) memory[i] = (float)(i % 11) * 0.01f; /* of any format: finite, whatever it means */
+  for (size_t i = 0; i < cold_bytes / 4; i++) memory[i] = format == TY_FORMAT_f32 ? (float)(i % 11) * 0.01f : 0.011f; /* whose halves are bf16 of a like size or so */
   threads_start();
   FILE *f = json ? fopen(json, "w") : NULL;
-  if (f) fprintf(f, "{\"isa\": \"%s\", \"threads\": %d, \"precision\": \"%s\", \"rows\": [", ks->name, nt, ty_formats[precision].name);
-  printf("%s %s, %d threads; GF: GFLOP/s; %%pk: of the peak; %%rf: of the roof; GB: GB/s of B read; %%bw: of read bandwidth, same place\n", ks->name, ty_formats[precision].name, nt);
+  if (f) fprintf(f, "{\"isa\": \"%s\", \"precision\": \"%s\", \"threads\": %d, \"rows\": [", products->name, ty_formats[format].name, nt);
+  printf("%s, %s, %d threads; GF: GFLOP/s; %%pk: of the peak; %%rf: of the roof; GB: GB/s of B read; %%bw: of read bandwidth, same place\n", products->name, ty_formats[format].name, nt);
   printf("%4s %5s %5s | %7s %6s %6s | %7s %5s %5s %6s %5s | %7s %5s %6s %5s\n", "M", "N", "K", "peak", "rd GB", "rdW GB", "cold GF", "%pk", "%rf", "GB",
          "%bw", "warm GF", "%pk", "GB", "%bw");
   bool first = true;
@@ -103,8 +112,8 @@ int main(int argc, char **argv) {
     for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++) {
       if (om && i + j > 0) continue;
       int64_t m = om ? om : rows[i], n = om ? on : shapes[j][0], k = om ? ok : shapes[j][1];
-      row r = measure(m, n, k);
-      double flop = 2.0 * (double)m * (double)n * (double)k, bytes = 4.0 * (double)ty_packed_b_words(precision, ks->nr, k, n), roof = r.peak;
+      row r = measure(m, n, k, rounds);
+      double flop = 2.0 * (double)m * (double)n * (double)k, bytes = 4.0 * (double)ty_packed_b_words(format, ks->nr, k, n), roof = r.peak;
       if (flop / (bytes / r.read) < roof) roof = flop / (bytes / r.read);
       printf("%4ld %5ld %5ld | %7.1f %6.1f %6.1f | %7.1f %5.1f %5.1f %6.1f %5.1f | %7.1f %5.1f %6.1f %5.1f\n", (long)m, (long)n, (long)k, r.peak / 1e9,
              r.read / 1e9, r.read_warm / 1e9, flop / r.cold / 1e9, 100 * flop / r.cold / r.peak, 100 * flop / r.cold / roof, bytes / r.cold / 1e9,

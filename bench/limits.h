@@ -1,15 +1,10 @@
-/* limits.h: what the benches of kernels share: threads that run a job together, the machine's limits (peak of products, bandwidth), common options. */
+/* limits.h: what the benches of kernels share: threads that run a job together, and the machine's limits (FMA peak, bandwidth). */
 #ifndef TY_BENCH_LIMITS_H
 #define TY_BENCH_LIMITS_H
 #include "kernel/kernel.h"
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
 
 enum { THREADS_MAX = 64 };
 
@@ -76,61 +71,36 @@ __attribute__((target("avx512f,fma"))) static void peak_avx512(void) { PEAK_BODY
 __attribute__((target("avx2,fma"))) static void peak_avx2(void) { PEAK_BODY(v8) }
 #endif
 static void peak_portable(void) { PEAK_BODY(v4) }
-static ty_format precision; /* of packed weights */
 #ifdef __x86_64__
-#define DOT_PEAK(v, zero, op) \
-  v x = zero, a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, i = x, j = x, k = x, l = x; \
-  __asm__("" : PEAK_REG(a), PEAK_REG(b), PEAK_REG(c), PEAK_REG(d), PEAK_REG(e), PEAK_REG(f)); \
-  __asm__("" : PEAK_REG(g), PEAK_REG(h), PEAK_REG(i), PEAK_REG(j), PEAK_REG(k), PEAK_REG(l), PEAK_REG(x)); \
-  for (int s = 0; s < PEAK_STEPS; s++) { \
-    a = op(a), b = op(b), c = op(c), d = op(d), e = op(e), f = op(f), g = op(g), h = op(h), i = op(i), j = op(j), k = op(k), l = op(l); \
-    __asm__("" : PEAK_REG(x)); \
-  } \
-  __asm__("" ::"v"(a), "v"(b), "v"(c), "v"(d), "v"(e), "v"(f), "v"(g), "v"(h), "v"(i), "v"(j), "v"(k), "v"(l));
-#define DOT_INT8(c) _mm512_dpbusd_epi32(c, x, x)
-#define DOT_BF16(c) _mm512_dpbf16_ps(c, (__m512bh)x, (__m512bh)x)
-__attribute__((target("avx512f,avx512vnni"))) static void peak_int8(void) { DOT_PEAK(__m512i, _mm512_setzero_si512(), DOT_INT8) }
-__attribute__((target("avx512f,avx512bf16"))) static void peak_bf16(void) { DOT_PEAK(__m512, _mm512_setzero_ps(), DOT_BF16) }
+/* The same of products of bf16 pairs, by an instruction that compilers only give through their intrinsics' types. */
+#define PEAK_DOT(r) "vdpbf16ps %[x], %[x], " r "\n\t"
+__attribute__((target("avx512f"))) static void peak_bf16(void) {
+  v16 x = {0};
+  for (int s = 0; s < PEAK_STEPS; s++)
+    __asm__ volatile(PEAK_DOT("%%zmm20") PEAK_DOT("%%zmm21") PEAK_DOT("%%zmm22") PEAK_DOT("%%zmm23") PEAK_DOT("%%zmm24") PEAK_DOT("%%zmm25")
+                     PEAK_DOT("%%zmm26") PEAK_DOT("%%zmm27") PEAK_DOT("%%zmm28") PEAK_DOT("%%zmm29") PEAK_DOT("%%zmm30") PEAK_DOT("%%zmm31")
+                     : : [x] "v"(x) : "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
+}
 #endif
-/* How many products of this precision the CPU adds at once, in a lane: 1 where they are float32's. */
-static int peak_depth(const ty_kernels *ks) { return ty_products_get(ks, precision)->words && ks->isa == TY_ISA_AVX512 ? 32 / ty_formats[precision].bits : 1; }
-static int peak_of_lane;
+static const ty_products *products; /* what is measured; NULL: float32's */
+static bool peak_is_dot(void) { return products && products->words; }
 static void peak_job(int tid) {
   (void)tid;
 #ifdef __x86_64__
-  if (peak_of_lane == 4 && ty_cpu_get()->avx512_vnni) peak_int8();
-  else if (peak_of_lane == 2) peak_bf16();
+  if (peak_is_dot()) peak_bf16();
   else if (isa == TY_ISA_AVX512) peak_avx512();
   else if (isa == TY_ISA_AVX2) peak_avx2();
   else
 #endif
     peak_portable();
 }
-static double peak_flops(const ty_kernels *ks) { return 2.0 * PEAK_STEPS * PEAK_CHAINS * ks->lanes * peak_of_lane; } /* per thread */
+static double peak_flops(const ty_kernels *ks) { return (peak_is_dot() ? 4.0 : 2.0) * PEAK_STEPS * PEAK_CHAINS * ks->lanes; } /* per thread */
 
 static float *memory; /* where reading is measured, and copies of weights lie */
 static int by_value(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : *(const double *)a > *(const double *)b; }
 static double median(double *x, int n) {
   qsort(x, (size_t)n, sizeof *x, by_value);
   return x[n / 2];
-}
-
-/* Options that all have; the others are the bench's own. limits_ready after the last. */
-static const char *json;
-static int rounds = 12;
-static bool limits_option(const char *name, const char *value) {
-  if (!strcmp(name, "--json")) return json = value, true;
-  if (!strcmp(name, "--threads")) return nt = atoi(value), nt >= 1 && nt <= THREADS_MAX;
-  if (!strcmp(name, "--rounds")) return rounds = atoi(value), rounds > 0;
-  if (!strcmp(name, "--precision")) return ty_format_parse(value, &precision);
-  return !strcmp(name, "--isa") && ty_isa_parse(value, &isa);
-}
-static const ty_kernels *limits_ready(void) {
-  const ty_kernels *ks = ty_kernels_get(isa);
-  isa = ks->isa;
-  peak_of_lane = peak_depth(ks);
-  if (peak_of_lane == 4 && !ty_cpu_get()->avx512_vnni) peak_of_lane = 1;
-  return ks;
 }
 
 static pthread_t threads[THREADS_MAX];
