@@ -130,6 +130,9 @@ typedef struct ty_kernels {
   /* One block of hidden units of direction d at time t, `before` being the outputs of the time before it; of its projection. */
   void (*rnn_block)(const ty_rnn *, int64_t d, int64_t block, int64_t t, const float *before, int64_t before_b);
   void (*rnn_project)(const ty_rnn *, int64_t d, int64_t block, int64_t t);
+  /* y[width] = the sum of the n rows index[k] of the table, times weight[k] (NULL: 1), but for rows named skip. index[0..known) are
+   * rows that there are, and asked for early. */
+  void (*bag_sum)(int64_t n, int64_t known, const int64_t *index, int64_t skip, const float *weight, const float *table, int64_t width, float *y);
 } ty_kernels;
 
 /* The tier's kernels, or the next lower tier that is built. Never NULL. Does not probe the CPU: see ty_cpu_get. */

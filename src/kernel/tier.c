@@ -13,6 +13,7 @@
 #include "kernel/tmpl/math_tmpl.h"
 #include "kernel/tmpl/wino_tmpl.h"
 #include "kernel/tmpl/rnn_tmpl.h"
+#include "kernel/tmpl/bag_tmpl.h"
 
 const ty_products TIER_JOIN(ty_products_f32__, TIER_NAME) = {.format = TY_FORMAT_f32, .name = TIER_TEXT(TIER_NAME), .gemm = TIER_GEMM_TABLE, .conv = TIER_CONV_TABLE};
 
@@ -20,5 +21,5 @@ const ty_kernels TIER_JOIN(ty_kernels__, TIER_NAME) = {
     .isa = (ty_isa)TIER_ISA, .name = TIER_TEXT(TIER_NAME), .mr = TIER_MR, .nr = TIER_NR, .lanes = VF_LANES,
     .f32 = &TIER_JOIN(ty_products_f32__, TIER_NAME), .narrow = TIER_NARROW_TABLE, .depth = TIER_DEPTH_TABLE, .wino_in = tier_wino_in, .wino_out = tier_wino_out,
     .pack_b = tier_pack_b, .pair = tier_pair, .exp = tier_exp, .scale = tier_scale, .dot_rows = tier_dot_rows, .softmax_row = tier_softmax_row,
-    .rnn_block = tier_rnn_block, .rnn_project = tier_rnn_project,
+    .rnn_block = tier_rnn_block, .rnn_project = tier_rnn_project, .bag_sum = tier_bag_sum,
 };

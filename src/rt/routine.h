@@ -11,6 +11,7 @@ typedef struct rt_routine {
   void *out;
   int64_t size[6];
   void *scratch;
+  const ty_kernels *kernels;
   ty_i32 *fault;             /* set to 1: an index is out of range */
 } rt_routine;
 

@@ -126,8 +126,8 @@ static void do_rnn(const ty_kernels *ks, const rt_bound *b, void *const *ptr, in
   ty_rnn_f32(ks, &r, tid, nt, ty_pool_barrier);
 }
 
-static void do_routine(const rt_bound *b, void *const *ptr, void *scratch, ty_i32 *fault, int tid, int nt) {
-  rt_routine r = {.which = (ty_routine)b->step->u.routine.which, .dtype = b->step->u.routine.dtype, .out = ptr[ROUTINE_OUT], .scratch = scratch, .fault = fault};
+static void do_routine(const ty_kernels *ks, const rt_bound *b, void *const *ptr, void *scratch, ty_i32 *fault, int tid, int nt) {
+  rt_routine r = {.which = (ty_routine)b->step->u.routine.which, .dtype = b->step->u.routine.dtype, .out = ptr[ROUTINE_OUT], .scratch = scratch, .kernels = ks, .fault = fault};
   for (int i = 0; i < 4; i++) r.in[i] = ptr[i];
   for (int i = 0; i < 6; i++) r.size[i] = b->u.routine[i];
   ty_rt_routine_do(&r, tid, nt);
@@ -146,6 +146,6 @@ void ty_rt_step_do(const ty_kernels *ks, const rt_bound *b, void *const *ptr, vo
   case RT_CONV: do_conv(ks, b, ptr, &ka, scratch, tid, nt); break;
   case RT_CONV_PACK: do_conv_pack(b, ptr, tid, nt); break;
   case RT_RNN: do_rnn(ks, b, ptr, tid, nt); break;
-  case RT_ROUTINE: do_routine(b, ptr, scratch, fault, tid, nt); break;
+  case RT_ROUTINE: do_routine(ks, b, ptr, scratch, fault, tid, nt); break;
   }
 }

@@ -91,7 +91,7 @@ static void test_scatter(void) {
     }
 }
 
-static void test_bag(void) {
+static void test_bag(const ty_kernels *ks) {
   enum { R = 50, B = 9, J = 60 };
   for (int width = 1; width < 200; width += 43)
     for (int mode = 0; mode < 4; mode++) { /* 3: weights */
@@ -103,7 +103,7 @@ static void test_bag(void) {
       for (int b = 1; b <= B; b++) start[b] = b == 4 ? start[3] : b == B ? J : start[b - 1] + (int64_t)rnd(8);
       for (int last = 0; last < 2; last++) {
         rt_routine r = {.which = mode == 3 ? TY_BAG_SUM : (ty_routine)(TY_BAG_SUM + mode), .dtype = TY_f32, .in = {table, index, start, mode == 3 ? weight : NULL},
-                        .out = out, .size = {R, width, J, B, B + last, index[1]}, .fault = &fault};
+                        .out = out, .size = {R, width, J, B, B + last, index[1]}, .kernels = ks, .fault = &fault};
         for (int t = 0; t < 2; t++) ty_rt_routine_do(&r, t, 2);
         bool ok = !fault;
         for (int b = 0; b < B; b++)
@@ -119,7 +119,7 @@ static void test_bag(void) {
           }
         CHECK(ok);
       }
-      rt_routine r = {.which = TY_BAG_SUM, .dtype = TY_f32, .in = {table, index, start}, .out = out, .size = {R, width, J, B, B, -1}, .fault = &fault};
+      rt_routine r = {.which = TY_BAG_SUM, .dtype = TY_f32, .in = {table, index, start}, .out = out, .size = {R, width, J, B, B, -1}, .kernels = ks, .fault = &fault};
       start[2] = J + 1;
       ty_rt_routine_do(&r, 0, 1);
       CHECK(fault == 1);
@@ -144,7 +144,9 @@ static void test_extrema(void) {
 int main(void) {
   test_sort();
   test_scatter();
-  test_bag();
+  const ty_kernels *ks = NULL; /* each tier that this CPU runs */
+  for (int isa = 0; isa < TY_NISA; isa++)
+    if (ty_cpu_runs((ty_isa)isa) && ty_kernels_get((ty_isa)isa) != ks) test_bag(ks = ty_kernels_get((ty_isa)isa));
   test_extrema();
   return check_done();
 }
