@@ -1,5 +1,6 @@
 /* cmd_ops.c: `tuyere ops`: the table of operators, with the dtypes that each takes, found by asking its own inference. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "cli/cli.h"
 #include "ops/ops.h"
@@ -74,6 +75,77 @@ static bool takes(ty_ctx *ctx, int op, ty_dtype t, const ops_call *call) {
   return good;
 }
 
+/* Calls that no rule makes up, by what their names begin with: T2x3 is a tensor of the dtype, L2x3 one of int64, - is None. */
+static const struct { const char *name, *call; } examples[] = {
+  { "aten.native_dropout", "T4 0 0" }, { "aten._native_batch_norm_legit.no_stats", "T2x4x4 T4 T4 1 0 0" }, { "aten.addmv", "T4 T4x4 T4" },
+  { "aten.conv3d", "T1x4x4x4x4 T4x4x1x1x1" }, { "aten.conv_transpose3d", "T1x4x4x4x4 T4x4x1x1x1" },
+  { "aten.upsample_nearest1d.vec", "T1x1x4 [8] -" }, { "aten._upsample_nearest_exact1d.vec", "T1x1x4 [8] -" },
+  { "aten.upsample_nearest2d.vec", "T1x1x4x4 [8,8] -" }, { "aten._upsample_nearest_exact2d.vec", "T1x1x4x4 [8,8] -" },
+  { "aten.upsample_nearest3d", "T1x1x4x4x4 [8,8,8] -" }, { "aten._upsample_nearest_exact3d", "T1x1x4x4x4 [8,8,8] -" },
+  { "aten.upsample_linear1d.vec", "T1x1x4 [8] 0 -" }, { "aten.upsample_bilinear2d.vec", "T1x1x4x4 [8,8] 0 -" },
+  { "aten.upsample_trilinear3d", "T1x1x4x4x4 [8,8,8] 0 -" }, { "aten.upsample_bicubic2d.vec", "T1x1x4x4 [8,8] 0 -" },
+  { "aten.lstm", "T3x2x4 [T1x2x5,T1x2x5] [T20x4,T20x5] 0 1 0 0 0 0" }, { "aten.gru", "T3x2x4 T1x2x5 [T15x4,T15x5] 0 1 0 0 0 0" },
+  { "aten.rnn_", "T3x2x4 T1x2x5 [T5x4,T5x5] 0 1 0 0 0 0" },
+  { "aten.scatter.reduce", "T4x4 0 L4x4 T4x4 add" }, { "aten.scatter.value_reduce", "T4x4 0 L4x4 1 add" },
+  { "aten.scatter_reduce", "T4x4 0 L4x4 T4x4 sum" }, { "aten.index_reduce", "T4x4 0 L4 T4x4 prod" },
+  { "aten.embedding_bag.padding_idx", "T4x4 L4 L4 0 0 0 - 0 -" }, { "aten.embedding_bag", "T4x4 L4 L4" }, { "aten._embedding_bag", "T4x4 L4 L4" },
+  { "aten.grid_sampler_3d", "T1x1x4x4x4 T1x4x4x4x3 0 0 0" }, { "aten.grid_sampler", "T1x1x4x4 T1x4x4x2 0 0 0" },
+  { "aten.affine_grid", "T1x2x3 [1,1,4,4] 0" }, { "aten.col2im", "T1x4x16 [4,4] [1,1] [1,1] [0,0] [1,1]" }, { "aten.one_hot", "T4 4" },
+};
+
+/* One argument of an example; *p is left behind it. */
+static ty_arg spelled(ty_graph *g, ty_dtype t, const char **p) {
+  if (**p == '[') {
+    ty_value *v[4];
+    ty_dim d[4];
+    int n = 0;
+    bool tensors = (*p)[1] == 'T';
+    while (**p && **p != ']') {
+      ++*p;
+      ty_arg a = spelled(g, t, p);
+      if (n < 4 && tensors) v[n++] = a.value;
+      else if (n < 4) d[n++] = a.i;
+    }
+    ++*p;
+    return tensors ? ty_arg_values(g, n, v) : ty_arg_ints(g, n, d);
+  }
+  char *end;
+  if (**p == 'T' || **p == 'L') {
+    ty_dim shape[TY_MAX_RANK];
+    int rank = 0;
+    if (**p == 'L') t = TY_i64;
+    do shape[rank++] = ty_dim_const(g, strtol(*p + 1, &end, 10));
+    while (*(*p = end) == 'x' && rank < TY_MAX_RANK);
+    return ty_arg_value(ty_graph_input(g, TY_ROLE_INPUT, t, rank, shape, NULL, NULL));
+  }
+  if (**p == '-') return ++*p, (ty_arg){ .kind = TY_ARG_NONE };
+  if (**p >= 'a') {
+    const char *word = *p;
+    *p += strcspn(*p, " ");
+    return ty_arg_str(ty_arena_printf(&g->arena, "%.*s", (int)(*p - word), word));
+  }
+  long i = strtol(*p, &end, 10);
+  *p = end;
+  return ty_arg_int(ty_dim_const(g, i));
+}
+
+static bool takes_example(ty_ctx *ctx, int op, ty_dtype t, const char *call) {
+  ty_graph *g = ty_graph_create(ctx);
+  const ty_schema *s = ty_op_schema(op);
+  ty_arg args[16];
+  const char *names[16];
+  int n = 0;
+  ty_node *node;
+  for (const char *p = call; g && s && *p && n < 16 && n < s->nargs; n++) {
+    names[n] = s->args[n].kwarg_only ? s->args[n].name : NULL;
+    args[n] = spelled(g, t, &p);
+    p += *p == ' ';
+  }
+  bool good = n && !ty_build(g, ty_op_get(op)->name, n, args, names, NULL, &node);
+  ty_graph_destroy(g);
+  return good;
+}
+
 static void dtypes_of(ty_ctx *ctx, int op, ty_str *out) {
   static const ty_dtype tries[] = { TY_f32, TY_i64, TY_bool };
   for (int k = 0; k < 3 * CALLS; k++) {
@@ -83,6 +155,9 @@ static void dtypes_of(ty_ctx *ctx, int op, ty_str *out) {
       if (takes(ctx, op, (ty_dtype)t, &call)) ty_str_add(out, "%s%s", out->n ? " " : "", ty_dtypes[t].name);
     return;
   }
+  for (size_t i = 0; i < sizeof examples / sizeof *examples && !out->n; i++)
+    for (int t = 0; t < TY_NDTYPE && !strncmp(ty_op_get(op)->name, examples[i].name, strlen(examples[i].name)); t++)
+      if (takes_example(ctx, op, (ty_dtype)t, examples[i].call)) ty_str_add(out, "%s%s", out->n ? " " : "", ty_dtypes[t].name);
 }
 
 static int run(ty_cli *c) {

@@ -111,12 +111,14 @@ ty_status ty_search_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   search s;
   TY_TRY(search_of(g, n, &s));
   ty_value *lo = ty_c_full_int(g, TY_i64, s.v->rank, s.v->shape, 0), *idx[TY_MAX_RANK], *end = ty_o_num(g, TY_i64, (double)s.len), *one = ty_o_num(g, TY_i64, 1);
+  ty_dtype dt = ty_o_compute(s.v->dtype);
+  ty_value *v = ty_c_cast(g, s.v, dt);
   int64_t step = 1;
   while (step <= s.len / 2) step *= 2;
   for (; step && s.len && lo; step /= 2) { /* all before lo are passed */
     ty_value *next = ty_o2(g, TY_P_add, lo, ty_o_num(g, TY_i64, (double)step)), *there = ty_o2(g, TY_P_sub, ty_o2(g, TY_P_min, next, end), one);
     for (int k = 0; k < s.seq->rank; k++) idx[k] = k == s.seq->rank - 1 ? there : ty_win_along(g, s.v->rank, k, s.v->shape[k]);
-    ty_value *at = there ? ty_c_index(g, s.seq, idx) : NULL, *stop = ty_o2(g, s.right ? TY_P_gt : TY_P_ge, at, s.v); /* NaN is beyond all */
+    ty_value *at = there ? ty_c_cast(g, ty_c_index(g, s.seq, idx), dt) : NULL, *stop = ty_o2(g, s.right ? TY_P_gt : TY_P_ge, at, v); /* NaN is beyond all */
     lo = ty_o_sel(g, ty_o2(g, TY_P_and, ty_o1(g, TY_P_not, stop), ty_o2(g, TY_P_le, next, end)), next, lo);
   }
   return ty_o_done(g, rep, ty_o_fit(g, lo, n->outs[0]));

@@ -240,3 +240,8 @@ def test_completion(tuyere):
     assert complete("tuyere", "bench", "--js") == ["--json"]
     assert complete("tuyere", "run", "--mode", "") == ["eager", "compile"]
     assert complete("tuyere", "cache", "c") == ["clear"]
+
+
+def test_every_operator_has_its_dtypes(tuyere):
+    rows = [line.split() for line in tuyere("ops").out.splitlines()[1:-1]]
+    assert len(rows) > 400 and not [row[0] for row in rows if "?" in row[2:3]]
