@@ -16,6 +16,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
+import torch
+
 from . import models
 from .runners import OURS, PEERS, Runner, RunnerError, versions
 
@@ -41,8 +43,41 @@ def environment() -> dict:
         "cores": len(os.sched_getaffinity(0)),
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(prefixes)},
         "versions": {"python": platform.python_version(), **versions()},
+        "pytorch_git_version": torch.version.git_version,
         "time": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
+
+
+class _Sum(torch.nn.Module):
+    def forward(self, x):
+        return x.sum()
+
+
+def _product() -> models.Example:
+    return models.Example(torch.nn.Linear(2048, 2048), (torch.randn(1024, 2048),))
+
+
+def _reading() -> models.Example:
+    return models.Example(_Sum(), (torch.randn(1 << 26),))
+
+
+def limits() -> dict:
+    """What a share of the peak refers to: GFLOP/s of a large matrix product and GB/s of reading memory, the best of many calls."""
+    best = {}
+    for name, build in (("tuyere-direct", _product), ("eager", _reading)):
+        with contextlib.closing(Runner(name, build)) as runner:
+            runner.ask("setup")
+            best[name] = min(second for _ in range(5) for second in runner.ask("run"))
+    return {"gflops": 2e-9 * 1024 * 2048 * 2048 / best["tuyere-direct"], "gbs": 4e-9 * (1 << 26) / best["eager"]}
+
+
+def _available_mb() -> float:
+    """Memory that can be had without swapping; infinite where nobody says."""
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) / 1024
+    return float("inf")
 
 
 class Progress:
@@ -91,16 +126,50 @@ def ratio(slow: list[list[float]], fast: list[list[float]]) -> float:
     return statistics.median(statistics.median(a) / statistics.median(b) for a, b in zip(slow, fast))
 
 
+def _judge(runner: Runner, seconds: dict, result: dict) -> None:
+    """Adds to a runner's result what its turns say."""
+    if runner.name not in seconds:
+        result["error"] = "failed while it was being timed"
+        return
+    times = [second for turn in seconds[runner.name] for second in turn]
+    result |= {
+        "min_s": min(times),
+        "median_s": statistics.median(times),
+        "calls": len(times),
+        "ratio": ratio(seconds["eager"], seconds[runner.name]),
+        "rounds": [[round(second, 7) for second in turn] for turn in seconds[runner.name]],
+    }
+    result |= runner.ask("memory")
+    if runner.name in OURS:
+        try:
+            result |= runner.ask("details")
+        except RunnerError as error:
+            result["no_details"] = str(error)
+
+
+def over_peer(results: dict) -> None:
+    """Adds to ours how they stand against the fastest right peer: its time over ours, by both ratios to eager."""
+    peers = {name: results[name]["ratio"] for name in PEERS if good(results.get(name))}
+    for name in OURS:
+        if good(results.get(name)) and peers:
+            best = max(peers, key=peers.get)
+            results[name] |= {"best_peer": best, "over_peer": results[name]["ratio"] / peers[best]}
+
+
+def good(result: dict | None) -> bool:
+    """Whether a runner ran, and right: else it has no speed."""
+    return result is not None and "error" not in result and result["same"]
+
+
 def model(name: str, build: Callable, args: tuple, names: list[str], rounds: int, progress: Callable) -> dict:
     """Measures one model with the named runners; eager is always among them.
 
     The result has an entry a runner: ``error``, or times in seconds, ``ratio`` (to eager),
-    ``compile_s``, accuracy, memory; for ours ``warm_s`` and ``over_peer`` (the fastest peer's time
-    over ours, with ``best_peer`` its name).
+    ``compile_s``, accuracy, memory; for ours ``warm_s``, what ``details`` says and ``over_peer`` (the fastest peer's time
+    over ours, with ``best_peer`` its name). Runners whose models do not all fit into memory are measured one by one beside eager.
     """
     names = ["eager"] + [other for other in names if other != "eager"]
     results: dict[str, dict] = {}
-    runners: list[Runner] = []
     with tempfile.TemporaryDirectory(prefix="tuyere-bench-") as folder, contextlib.ExitStack() as stack:
 
         def begin(runner_name: str, cache: str) -> Runner:
@@ -110,84 +179,103 @@ def model(name: str, build: Callable, args: tuple, names: list[str], rounds: int
             stack.callback(runner.close)
             return runner
 
-        progress(f"{name}: reference")
-        reference = os.path.join(folder, "reference.pt")
-        oracle = begin("eager", "oracle")
-        oracle.ask("setup")
-        oracle.ask("save_reference", reference)
-        oracle.close()
-
-        for runner_name in names:
+        def compiled(runner_name: str) -> Runner | None:
             progress(f"{name}: compiling with {runner_name}")
             runner = begin(runner_name, runner_name)
             try:
                 results[runner_name] = runner.ask("setup") | runner.ask("accuracy", reference)
-                runners.append(runner)
                 if runner_name in OURS:
                     progress(f"{name}: compiling with {runner_name} again, from its cache")
                     again = begin(runner_name, runner_name)
                     warm = again.ask("setup")
-                    results[runner_name] |= {f"warm_{key}": value for key, value in warm.items()}
+                    results[runner_name] |= {f"warm_{key}": warm[key] for key in ("compile_s", "inside_s")}
                     again.close()
+                return runner
             except RunnerError as error:
                 results[runner_name] = {"error": str(error)}
                 runner.close()
                 if runner_name == "eager":
                     raise
+                return None
 
-        began = time.monotonic()
+        progress(f"{name}: reference")
+        reference = os.path.join(folder, "reference.pt")
+        oracle = begin("eager", "oracle")
+        oracle.ask("setup")
+        memory = 1.7 * oracle.ask("memory")["rss_mb"]  # packed weights come on top
+        oracle.ask("save_reference", reference)
+        oracle.close()
 
-        def tick(index: int) -> None:
-            left = (time.monotonic() - began) / index * (rounds - index) if index else 0
-            progress(f"{name}: round {index + 1} of {rounds}" + (f", {left:.0f} s left" if index else ""))
+        eager = compiled("eager")
+        others = names[1:]
+        fits = memory * len(names) < 0.8 * _available_mb()
+        for group in [others] if fits or not others else [[other] for other in others]:
+            runners = [eager, *(runner for runner in map(compiled, group) if runner)]
+            began = time.monotonic()
 
-        seconds = take_turns(runners, rounds, tick)
-        for runner in runners:
-            result = results[runner.name]
-            if runner.name not in seconds:
-                result["error"] = "failed while it was being timed"
-                continue
-            times = [second for turn in seconds[runner.name] for second in turn]
-            result |= {
-                "min_s": min(times),
-                "median_s": statistics.median(times),
-                "calls": len(times),
-                "ratio": ratio(seconds["eager"], seconds[runner.name]),
-                **runner.ask("memory"),
-            }
-    peers = [peer for peer in PEERS if peer in seconds]
-    for ours in OURS:
-        if ours in seconds and peers:
-            over = {peer: ratio(seconds[peer], seconds[ours]) for peer in peers}
-            best = min(over, key=over.get)
-            results[ours] |= {"best_peer": best, "over_peer": over[best]}
+            def tick(index: int, began=began, group=group) -> None:
+                left = (time.monotonic() - began) / index * (rounds - index) if index else 0
+                of = "" if fits else f" with {group[0]}"
+                progress(f"{name}: round {index + 1} of {rounds}{of}" + (f", {left:.0f} s left" if index else ""))
+
+            seconds = take_turns(runners, rounds, tick)
+            for runner in runners:
+                _judge(runner, seconds, results[runner.name])
+            for runner in runners[1:]:
+                runner.close()
+    over_peer(results)
     return results
 
 
+def save(document: dict, path: pathlib.Path) -> None:
+    """Writes a document with a line a runner and model; what was there stays until all is written."""
+    lines = []
+    for name, results in document["models"].items():
+        runners = ",\n".join(f"   {json.dumps(runner)}: {json.dumps(result)}" for runner, result in results.items())
+        lines.append(f"  {json.dumps(name)}: {{\n{runners}\n  }}")
+    rest = json.dumps({key: value for key, value in document.items() if key != "models"}, indent=1)
+    partial = path.with_suffix(path.suffix + ".part")
+    partial.write_text(rest[:-2] + ',\n "models": {\n' + ",\n".join(lines) + "\n }\n}\n")
+    partial.replace(path)
+
+
 def suite(
-    of: str, entries: list, names: list[str], rounds: int, path: pathlib.Path | None, each: Callable, known: dict | None = None
+    of: str,
+    entries: list,
+    names: list[str],
+    rounds: int,
+    path: pathlib.Path | None,
+    each: Callable,
+    known: dict | None = None,
+    checkout: str = "",
 ) -> dict:
     """Measures entries of the suite ``of``, saves after each one, and calls ``each(name, result)`` with it.
 
-    What the document ``known`` (of an earlier run) has is kept, and not measured again.
+    What the document ``known`` (of an earlier run on the same machine) has of a runner is kept, and not measured again.
     """
     progress = Progress()
-    document = {"suite": of, "environment": environment(), "rounds": rounds, "models": dict(known["models"]) if known else {}}
-    entries = [entry for entry in entries if entry.name not in document["models"]]
+    document = {"suite": of, "environment": environment(), "rounds": rounds, "checkout": bool(checkout), "entries": {}, "models": {}}
+    document |= known or {}
+    progress.show("the machine's limits")
+    document.setdefault("limits", limits())
+    every = {name: set(names) - set(document["models"].get(name, ())) for name in (entry.name for entry in entries)}
+    entries = [entry for entry in entries if every[entry.name]]
     began = time.monotonic()
     for index, entry in enumerate(entries):
         spent = time.monotonic() - began
         left = f", about {spent / index * (len(entries) - index) / 60:.0f} min left" if index else ""
         show = functools.partial(lambda head, text: progress.show(head + text), f"[{index + 1}/{len(entries)}{left}] ")
+        wanted = [name for name in names if name in every[entry.name]]
         try:
-            result = model(entry.name, models.build, (of, entry.name), names, rounds, show)
+            args = (of, entry.name, checkout) if checkout else (of, entry.name)
+            result = model(entry.name, models.build, args, wanted, rounds, show)
         except RunnerError as error:
             result = {"eager": {"error": str(error)}}
         progress.done()
-        document["models"][entry.name] = result
+        document["entries"][entry.name] = entry.facts()
+        document["models"][entry.name] = result | document["models"].get(entry.name, {})
+        over_peer(document["models"][entry.name])
         if path:
-            partial = path.with_suffix(path.suffix + ".part")
-            partial.write_text(json.dumps(document, indent=1) + "\n")
-            partial.replace(path)
+            save(document, path)
         each(entry.name, result)
     return document

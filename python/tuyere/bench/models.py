@@ -17,7 +17,8 @@ class Example:
     model: nn.Module
     args: tuple = ()
     kwargs: dict = dataclasses.field(default_factory=dict)
-    parts: tuple[str, ...] = ()  # submodules that are compiled one by one, where Python between them decides what to do
+    parts: tuple[str, ...] = ()  # submodules (or their forward) that are compiled one by one, where Python between them decides
+    weights: str = "random"  # where they come from
 
     def __call__(self):
         return self.model(*self.args, **self.kwargs)
@@ -41,6 +42,9 @@ class Entry:
     family: Callable[..., Example]
     batch: int = dataclasses.field(default=1, kw_only=True)
     heavy: bool = dataclasses.field(default=False, kw_only=True)  # measured only when asked for by its whole name
+    model: str = dataclasses.field(default="", kw_only=True)  # what several entries of a suite have in common
+    settings: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)  # the means (and charts) that it counts in
+    note: str = dataclasses.field(default="", kw_only=True)  # what a reader of its results should know
 
     def build(self, small: bool = False) -> Example:
         """Builds the model in eval mode with its inputs; ``small`` gives the test configuration."""
@@ -50,12 +54,17 @@ class Entry:
         example.model.eval()
         return example
 
+    def facts(self) -> dict:
+        """What a report says of the entry, besides its name."""
+        facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in ("name", "family", "heavy")}
+        return {name: value for name, value in facts.items() if value}
+
     def prepare(self, example: Example, small: bool) -> None:
         """Changes the random weights where they would hide mistakes."""
 
 
 # What each suite's module says: TITLE, ENTRIES (by name) and RUNNERS (names of those that are worth comparing there).
-SUITES = {"transformers": "text", "vision": "vision"}
+SUITES = {"transformers": "text", "vision": "vision", "torchbench": "torchbench", "huggingface": "huggingface"}
 
 
 def suite(name: str):
@@ -63,9 +72,10 @@ def suite(name: str):
     return importlib.import_module(f".{SUITES[name]}", __package__)
 
 
-def build(of: str, name: str) -> Example:
-    """An entry of a suite at full size; a plain function, so that it can be sent to a process."""
-    return suite(of).ENTRIES[name].build()
+def build(of: str, name: str, checkout: str = "") -> Example:
+    """An entry of a suite at full size, or the model of its name in a checkout; a plain function, so that it can be sent to a process."""
+    entry = suite(of).ENTRIES[name]
+    return suite(of).from_checkout(entry, checkout) if checkout else entry.build()
 
 
 def select(entries: dict[str, Entry], patterns: list[str] | None) -> list[Entry]:

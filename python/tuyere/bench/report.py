@@ -2,6 +2,7 @@
 
 import statistics
 
+from .measure import good
 from .runners import OURS, RUNNERS
 
 
@@ -12,10 +13,6 @@ def _cell(result: dict | None) -> str:
         return "failed"
     text = f"{result['min_s'] * 1e3:.2f} ({result['ratio']:.2f}x)"
     return text if result["same"] else text + " WRONG"
-
-
-def _good(result: dict | None) -> bool:
-    return result is not None and "error" not in result and result["same"]
 
 
 def _columns(document: dict) -> list[str]:
@@ -94,7 +91,7 @@ def head(environment: dict) -> str:
 
 
 def _mean(document: dict, name: str, key: str) -> str:
-    values = [results[name][key] for results in document["models"].values() if _good(results.get(name)) and key in results[name]]
+    values = [results[name][key] for results in document["models"].values() if good(results.get(name)) and key in results[name]]
     return f"{statistics.geometric_mean(values):.2f}x ({len(values)})" if values else ""
 
 

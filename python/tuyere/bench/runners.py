@@ -4,6 +4,7 @@ A runner's process builds the model, compiles it and then answers ``run`` with t
 timed call. ``Runner`` is the parent's handle on it.
 """
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -23,6 +24,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from . import packages
+from .models import SEED
 
 # Set by --precision: "bf16" puts PyTorch's runners under autocast and asks the others for it their own way. Processes inherit it.
 PRECISION = "TUYERE_BENCH_PRECISION"
@@ -77,6 +79,9 @@ def _flat(example) -> Flat:
 
 
 def _inductor(example):
+    import torch._inductor.config
+
+    torch._inductor.config.fallback_random = True  # eager's random numbers, or models that draw some could not be compared
     return _compiled(example, "inductor")
 
 
@@ -84,7 +89,7 @@ def _inductor_freezing(example):
     import torch._inductor.config
 
     torch._inductor.config.freezing = True
-    return _compiled(example, "inductor")
+    return _inductor(example)
 
 
 def _openvino(example):
@@ -157,6 +162,9 @@ OURS = ("tuyere", "tuyere-direct")
 PEERS = tuple(name for name in RUNNERS if name not in OURS)
 
 
+KERNELS = 20  # rows of a profile that are kept
+
+
 def as_tensors(outputs) -> list[torch.Tensor]:
     """Copies of a runner's outputs as tensors that own their memory."""
     if isinstance(outputs, list):
@@ -164,15 +172,15 @@ def as_tensors(outputs) -> list[torch.Tensor]:
     return [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().clone() for tensor in tensors(outputs)]
 
 
-def compare(outputs: list, reference: list, exact: list) -> dict:
+def compare(outputs: list, reference: list, exact: list | None) -> dict:
     """Judges outputs as PyTorch's own benchmarks do, and by norms.
 
-    ``reference`` is what eager gave and ``exact`` what it gave in float64. The errors are the
-    largest over the outputs of ``|output - reference| / |reference|`` (2-norms).
+    ``reference`` is what eager gave and ``exact`` what it gave in float64, None where it cannot (their rule is then the cosine). The
+    errors are the largest over the outputs of ``|output - reference| / |reference|`` (2-norms).
     """
     from torch._dynamo.utils import same
 
-    if len(outputs) != len(reference):
+    if len(outputs) != len(reference) or any(ours.shape != theirs.shape for ours, theirs in zip(outputs, reference)):
         return {"same": False, "error_eager": None, "error_exact": None}
 
     def error(truth):
@@ -183,9 +191,9 @@ def compare(outputs: list, reference: list, exact: list) -> dict:
         return worst
 
     return {
-        "same": bool(same(list(reference), list(outputs), list(exact), tol=1e-2 if bf16() else 1e-4)),
+        "same": bool(same(list(reference), list(outputs), exact and list(exact), cos_similarity=exact is None, tol=1e-2 if bf16() else 1e-4)),
         "error_eager": error(reference),
-        "error_exact": error(exact),
+        "error_exact": None if exact is None else error(exact),
     }
 
 
@@ -205,17 +213,25 @@ class _Server:
         self.runner = runner
         self.example = build(*args)
 
+    @staticmethod
+    def _first(call: Callable[[], Any]) -> Any:
+        """A call whose outputs are compared: what a model draws at random is the same for everyone."""
+        torch.manual_seed(SEED)
+        return call()
+
     def setup(self) -> dict:
         """Compiles and makes the first call: seconds that both took together, and those inside tuyere."""
         start = time.perf_counter()
-        self.call = self._autocast(RUNNERS[self.runner])(self.example)
-        self.call = self._autocast(self.call)
-        self.outputs = as_tensors(self.call())
-        seconds = {"compile_s": time.perf_counter() - start}
-        if self.runner in OURS:
-            import tuyere
+        with contextlib.ExitStack() as stack:
+            if self.runner in OURS:
+                from tuyere import stats
 
-            seconds["inside_s"] = tuyere.last_compile_seconds()
+                self.records = stack.enter_context(stats.recording())
+            self.call = self._autocast(self._autocast(RUNNERS[self.runner])(self.example))
+            self.outputs = as_tensors(self._first(self.call))
+        seconds = {"compile_s": time.perf_counter() - start, "weights": self.example.weights}
+        if self.runner in OURS:
+            seconds["inside_s"] = sum(sum(record.seconds.values()) for record in self.records)
         self.call()
         start = time.perf_counter()
         self.call()
@@ -255,18 +271,50 @@ class _Server:
         return {"rss_peak_mb": _status("VmHWM"), "rss_mb": _status("VmRSS")}
 
     def save_reference(self, path: str) -> None:
-        """Writes eager's outputs in the model's own precision and in float64."""
-        double = dataclasses.replace(
-            self.example,
-            model=self.example.model.double(),
-            args=_to_double(self.example.args),
-            kwargs=_to_double(self.example.kwargs),
-        )
-        torch.save((self.outputs, as_tensors(double())), path)
+        """Writes eager's outputs in the model's own precision and, where it can run so, in float64."""
+        try:
+            double = dataclasses.replace(
+                self.example,
+                model=self.example.model.double(),
+                args=_to_double(self.example.args),
+                kwargs=_to_double(self.example.kwargs),
+            )
+            exact = as_tensors(self._first(double))
+        except Exception:  # PyTorch's benchmarks do so too
+            exact = None
+        torch.save((self.outputs, exact), path)
 
     def accuracy(self, path: str) -> dict:
         """Compares one call's outputs with those that ``save_reference`` wrote."""
         return compare(self.outputs, *torch.load(path))
+
+    def details(self) -> dict:
+        """What became of the model in ours: graphs, operators here and in PyTorch, and where the time of a call goes."""
+        import tuyere
+
+        fallbacks = collections.Counter((operator, reason) for record in self.records for operator, reason, _ in record.fallbacks)
+        native = sum(sum(segment.operators.values()) for record in self.records for segment in record.segments)
+        count = max(3, self.timed_calls)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as trace:
+            for _ in range(count):
+                self.call()
+        torch_s = sum(event.self_cpu_time_total for event in trace.key_averages() if event.key.startswith("aten::")) / count * 1e-6
+        profile = tuyere.profile(self.call, n=count, warmup=1)
+        rows = [row for row in profile.rows if not row.fold]
+        ours_s = sum(row.seconds for row in rows) / count
+        return {
+            "graphs": len(self.records),
+            "breaks": dict(torch._dynamo.utils.counters["graph_break"]),
+            "operators": native,
+            "fallbacks": [[operator, reason, count] for (operator, reason), count in fallbacks.most_common()],
+            "operator_share": native / max(1, native + fallbacks.total()),
+            "time_share": ours_s / ((ours_s + torch_s) or 1.0),
+            "kernels_s": ours_s,
+            "torch_s": torch_s,
+            "kernels": [
+                [row.name, row.kernel, row.calls / count, row.seconds / count, row.flops / count, row.bytes / count] for row in rows[:KERNELS]
+            ],
+        }
 
 
 def _to_double(tree):

@@ -177,6 +177,12 @@ ENTRIES: dict[str, Entry] = {
             "vit_giant", _timm("vit_giant_patch14_224", 224, 56, img_size=56, depth=1, embed_dim=176, num_heads=4), 32, heavy=True
         ),
         _both(
+            "vit_giant_4layers",
+            _timm("vit_giant_patch14_224", 224, 56, {"depth": 4}, img_size=56, depth=1, embed_dim=176, num_heads=4),
+            32,
+            heavy=True,
+        ),
+        _both(
             "vit_giant_1layer",
             _timm("vit_giant_patch14_224", 224, 56, {"depth": 1}, img_size=56, depth=1, embed_dim=176, num_heads=4),
             8,
