@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import matplotlib
 
 matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402  (it needs the backend chosen)
-from matplotlib.figure import Figure  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 COLOURS = {
     "eager": "#8f98a3",

@@ -146,7 +146,7 @@ def write(documents: list[dict], output: pathlib.Path) -> None:
             title = f"{suite.title}, {setting.name}"
 
             def draw(kind: str, label: str, svg: str, title=title, key=(suite.name, setting.name)):
-                drawings[*key, kind] = charts.inline(svg, f"{title}: {label}", slug("-".join((*key, kind))))
+                drawings[(*key, kind)] = charts.inline(svg, f"{title}: {label}", slug("-".join((*key, kind))))
 
             named = {entry: suite.facts[entry].get("model", entry) for entry in setting.entries}
             ratios = {runner: {named[entry]: ratio for entry, ratio in of.items()} for runner, of in setting.ratios.items()}
