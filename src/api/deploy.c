@@ -215,6 +215,11 @@ static void main_text(deploy *d, const char *saved, ty_str *o) {
   ty_str_add(o, "  \"TYMODEL\", %d, TY_ENTRY_CALLS, ty_entry_calls, \"%s\", \"%s\", ty_saved, %d, {", TY_SAVE_FORMAT, tuyere_version(), d->name, d->saved.to.n);
   for (size_t i = 0; i < sizeof d->head.id; i++) ty_str_add(o, "%d, ", d->head.id[i]);
   ty_str_add(o, "}, %lluULL, %d, %d, levels};\n", (unsigned long long)d->head.bytes, ty_model_nloops(d->model), d->target.nlevels);
+  ty_format format;
+  const char *symbol;
+  for (int i = 0; (symbol = ty_products_symbol(i, &format)); i++)
+    if (format != TY_FORMAT_f32 && !ty_program_has_format(ty_model_program(d->model), format))
+      ty_str_add(o, "extern const int %s;\n__attribute__((visibility(\"hidden\"))) const int %s = -1;\n", symbol, symbol);
   ty_header_entries(d->name, &d->face, o);
 }
 

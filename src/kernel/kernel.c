@@ -38,6 +38,14 @@ const ty_products *ty_products_row(int i, const ty_kernels **tier, bool *runs) {
   return NULL;
 }
 
+#define TY_TIERS_ALL
+const char *ty_products_symbol(int i, ty_format *format) {
+#define TY_PRODUCTS(f, of, name, has) if (i-- == 0) return *format = TY_FORMAT_##f, "ty_products_" #f "__" #name;
+#include "kernel/kernels.def"
+  return NULL;
+}
+#undef TY_TIERS_ALL
+
 const ty_products *ty_products_get(const ty_kernels *ks, ty_format format) {
   const ty_products *best = ks->f32, *row;
   const ty_kernels *tier;

@@ -96,6 +96,14 @@ int ty_program_symbol(ty_program *p, const char *name) {
 
 int ty_program_nexprs(const ty_program *p) { return p->expr.n; }
 int ty_program_nsyms(const ty_program *p) { return p->sym.n; }
+bool ty_program_has_format(const ty_program *p, ty_format format) {
+  for (int i = 0; i < p->step.n; i++) {
+    const rt_step *s = &p->step.p[i];
+    if (s->kind == RT_GEMM ? s->u.gemm.format == format : s->kind == RT_PACK ? s->u.pack.format == format :
+        s->kind == RT_CONV ? s->u.conv.format == format : s->kind == RT_CONV_PACK && s->u.conv_pack.format == format) return true;
+  }
+  return false;
+}
 int ty_program_ninputs(const ty_program *p) { return p->ninputs; }
 int ty_program_noutputs(const ty_program *p) {
   int n = 0;

@@ -126,6 +126,7 @@ bool ty_program_eval(const ty_program *, ty_pexpr, const int64_t *syms, int64_t 
 int ty_program_unknown(const ty_program *, ty_pexpr, const bool *known); /* the one symbol in it that is not known; negative: none, or several */
 int ty_program_nexprs(const ty_program *);
 int ty_program_nsyms(const ty_program *);
+bool ty_program_has_format(const ty_program *, ty_format); /* do any of its steps read or make weights in this format? */
 int ty_program_ninputs(const ty_program *);  /* one more than the highest index */
 int ty_program_noutputs(const ty_program *);
 
