@@ -2,7 +2,8 @@
 
 Configurations are written out in ``configs.py``. Weights and tokenizer are the hub's where they are cached on the machine; otherwise weights
 are random, and tokens are those of MiniLM's tokenizer folded into the model's vocabulary (random ones where that is not installed). No time
-depends on either. A decoder gets a quarter of the encoder's tokens.
+depends on either. FLAN-T5 and mT5 with random weights share head and embedding, as their classes do without a checkpoint. A
+decoder gets a quarter of the encoder's tokens.
 """
 
 import dataclasses
