@@ -138,6 +138,8 @@ ty_node *ty_graph_node(ty_graph *, int op, int nargs, const ty_arg *args);
 ty_value *ty_node_out(ty_graph *, ty_node *, ty_dtype, int rank, const ty_dim *shape);
 /* Says that n, being inferred, is right only where a rel b. Proven: nothing is kept. TY_INVALID when it can not be. */
 ty_status ty_graph_need(ty_graph *, const ty_node *n, ty_need_rel, ty_dim a, ty_dim b);
+/* The same, but what can not be is kept, too: the program then refuses each run, as PyTorch would. */
+ty_status ty_graph_need_at_run(ty_graph *, const ty_node *n, ty_need_rel, ty_dim a, ty_dim b);
 void ty_need_print(const ty_graph *, const ty_need *, ty_str *out); /* "4 <= s0" */
 void ty_graph_at(ty_graph *, ty_node *before); /* following nodes go before this one; NULL: at the end */
 void ty_graph_remove(ty_graph *, ty_node *);   /* its outputs must have no users */

@@ -26,11 +26,11 @@ static bool fails(ty_graph *g, const ty_need *n) {
   }
 }
 
-ty_status ty_graph_need(ty_graph *g, const ty_node *node, ty_need_rel rel, ty_dim a, ty_dim b) {
+static ty_status need(ty_graph *g, const ty_node *node, ty_need_rel rel, ty_dim a, ty_dim b, bool at_run) {
   ty_need n = {rel, a, b, g->at ? g->at->op : node->op, g->at ? g->at->loc : node->loc};
   if (a < 0 || b < 0) return g->arena.failed ? TY_NOMEM : TY_UNSUPPORTED; /* the dim left the reason */
   if (holds(g, &n)) return TY_OK;
-  if (fails(g, &n)) {
+  if (!at_run && fails(g, &n)) {
     ty_str s = {0};
     ty_need_print(g, &n, &s);
     ty_status st = ty_fail(g->ctx, s.failed ? TY_NOMEM : TY_INVALID, "%s is needed", s.failed ? "a size" : s.p);
@@ -42,3 +42,6 @@ ty_status ty_graph_need(ty_graph *g, const ty_node *node, ty_need_rel rel, ty_di
     if (g->needs.p[i].rel == rel && g->needs.p[i].a == a && g->needs.p[i].b == b) return TY_OK;
   return TY_PUSH(&g->needs, n) ? TY_OK : (g->arena.failed = true, ty_fail(g->ctx, TY_NOMEM, "out of memory"));
 }
+
+ty_status ty_graph_need(ty_graph *g, const ty_node *n, ty_need_rel rel, ty_dim a, ty_dim b) { return need(g, n, rel, a, b, false); }
+ty_status ty_graph_need_at_run(ty_graph *g, const ty_node *n, ty_need_rel rel, ty_dim a, ty_dim b) { return need(g, n, rel, a, b, true); }

@@ -240,6 +240,9 @@ ty_status ty_core_index_infer(ty_graph *g, ty_node *n) {
     if (!ty_dtype_is_int(v->dtype)) return ty_fail(g->ctx, TY_INVALID, "an index of dtype %s", ty_dtypes[v->dtype].name);
     TY_TRY(broadcast_to(g, v, &r, shape));
   }
+  /* An index out of range is read as 0 and reported after the run: there must be something to read. */
+  ty_dim some = ty_dim_min(g, ty_dim_const(g, 1), ty_dim_product(g, r, shape));
+  for (int i = 0; i < x->rank; i++) TY_TRY(ty_graph_need_at_run(g, n, TY_NEED_LE, some, x->shape[i]));
   return out(g, n, x->dtype, r, shape);
 }
 

@@ -199,7 +199,8 @@ static ty_status needs(const ty_program *p, ty_ctx *ctx, const rt_values *vals, 
     if (known && (n->rel == TY_PN_EQ ? a == b : n->rel == TY_PN_NE ? a != b : a <= b)) continue;
     ty_str s = {0};
     for (int k = 0; k < p->sym.n && k < 16; k++) ty_str_add(&s, "%s%s = %lld", k ? ", " : "", p->sym.p[k], (long long)syms[k]);
-    ty_status st = known ? ty_fail(ctx, TY_INVALID, "%s, and that is %lld %s %lld where %s", n->what, (long long)a, names[n->rel], (long long)b, s.p && !s.failed ? s.p : "")
+    ty_status st = !s.n  ? ty_fail(ctx, TY_INVALID, "%s", n->what)
+                 : known ? ty_fail(ctx, TY_INVALID, "%s, and that is %lld %s %lld where %s", n->what, (long long)a, names[n->rel], (long long)b, s.p && !s.failed ? s.p : "")
                          : ty_fail(ctx, TY_INVALID, "%s, and these sizes are too large where %s", n->what, s.p && !s.failed ? s.p : "");
     ty_str_free(&s);
     return st;

@@ -28,6 +28,16 @@ def test_out_of_range():
         close(compiled(*good), f(*good))
 
 
+def test_empty_table():
+    """There is nothing to read in place of what an index out of range names: such a call is refused before it runs."""
+    table, none, some = torch.randn(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(3, dtype=torch.long)
+    compiled = tuyere.compile(lambda i, t: F.embedding(i, t) * 2, none, table, strict=True)
+    assert compiled(none, table).shape == (0, 4)
+    compiled = tuyere.compile(lambda i, t: F.embedding(i, t) * 2, some, torch.randn(5, 4), dynamic={1: [0]}, strict=True)
+    with pytest.raises((IndexError, ValueError)):
+        compiled(some, table)
+
+
 def test_assignment_by_a_mask():
     """A number for all places has a known size and stays in the graph; as many numbers as there are places do not."""
     x, many = torch.randn(5, 4), torch.randn(20)
