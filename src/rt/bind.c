@@ -189,7 +189,8 @@ static ty_status buffer_sizes(const ty_program *p, ty_ctx *ctx, rt_phase phase, 
   return TY_OK;
 }
 
-/* Refuses sizes that break a need; the text names the operator and all sizes. */
+/* Refuses sizes that break a need; the text names the operator and all sizes. The folded part knows no symbols (syms is NULL): it answers
+ * for what needs none. */
 static ty_status needs(const ty_program *p, ty_ctx *ctx, const rt_values *vals, const int64_t *syms) {
   static const char *const names[] = {[TY_PN_EQ] = "==", [TY_PN_NE] = "!=", [TY_PN_LE] = "<="};
   for (int i = 0; i < p->need.n; i++) {
@@ -197,8 +198,9 @@ static ty_status needs(const ty_program *p, ty_ctx *ctx, const rt_values *vals, 
     int64_t a, b;
     bool known_a = ty_rt_value(vals, n->a, &a), known = ty_rt_value(vals, n->b, &b) && known_a;
     if (known && (n->rel == TY_PN_EQ ? a == b : n->rel == TY_PN_NE ? a != b : a <= b)) continue;
+    if (!known && !syms) continue;
     ty_str s = {0};
-    for (int k = 0; k < p->sym.n && k < 16; k++) ty_str_add(&s, "%s%s = %lld", k ? ", " : "", p->sym.p[k], (long long)syms[k]);
+    for (int k = 0; syms && k < p->sym.n && k < 16; k++) ty_str_add(&s, "%s%s = %lld", k ? ", " : "", p->sym.p[k], (long long)syms[k]);
     ty_status st = !s.n  ? ty_fail(ctx, TY_INVALID, "%s", n->what)
                  : known ? ty_fail(ctx, TY_INVALID, "%s, and that is %lld %s %lld where %s", n->what, (long long)a, names[n->rel], (long long)b, s.p && !s.failed ? s.p : "")
                          : ty_fail(ctx, TY_INVALID, "%s, and these sizes are too large where %s", n->what, s.p && !s.failed ? s.p : "");
@@ -238,7 +240,7 @@ ty_status ty_rt_bind_make(ty_program *p, ty_ctx *ctx, rt_phase phase, const int6
     if (syms && p->sym.n) memcpy(b->syms, syms, (size_t)p->sym.n * sizeof *syms);
     for (int i = 0; i < p->expr.n; i++) bad[i] = !evaluate(&p->expr.p[i], v, bad, syms, &v[i]);
     rt_values vals = {v, bad};
-    st = syms ? needs(p, ctx, &vals, b->syms) : TY_OK;
+    st = needs(p, ctx, &vals, phase == RT_RUN ? b->syms : NULL);
     if (!st) st = bind_fill(p, ctx, phase, &vals, b);
   } else ty_fail(ctx, st, "out of memory for a binding");
   ty_free(v);

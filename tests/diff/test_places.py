@@ -36,6 +36,9 @@ def test_empty_table():
     compiled = tuyere.compile(lambda i, t: F.embedding(i, t) * 2, some, torch.randn(5, 4), dynamic={1: [0]}, strict=True)
     with pytest.raises((IndexError, ValueError)):
         compiled(some, table)
+    empty = torch.nn.Embedding(0, 4)  # folded, since nothing in it is an input
+    with pytest.raises((IndexError, ValueError, RuntimeError)):
+        tuyere.compile(lambda x: x + empty(some).sum(), torch.randn(2), strict=True)(torch.randn(2))
 
 
 def test_assignment_by_a_mask():
