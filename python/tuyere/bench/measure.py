@@ -256,8 +256,9 @@ def suite(
     progress = Progress()
     document = {"suite": of, "environment": environment(), "rounds": rounds, "checkout": bool(checkout), "entries": {}, "models": {}}
     document |= known or {}
-    progress.show("the machine's limits")
-    document.setdefault("limits", limits())
+    if "limits" not in document:
+        progress.show("the machine's limits")
+        document["limits"] = limits()
     every = {name: set(names) - set(document["models"].get(name, ())) for name in (entry.name for entry in entries)}
     entries = [entry for entry in entries if every[entry.name]]
     began = time.monotonic()
