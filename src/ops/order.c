@@ -34,7 +34,7 @@ static ty_status sort_of(ty_graph *g, const ty_node *n, int *d, ty_dim *k, bool 
   if (what != TOPK && what != KTH) return TY_OK;
   if (!ty_o_le(g, n->args[1].i, *k) || ty_dim_get(g, n->args[1].i)->lo < (what == KTH))
     return ty_fail(g->ctx, ty_dim_is_const(g, *k, NULL) ? TY_INVALID : TY_UNSUPPORTED, "selected index k is out of range");
-  *k = n->args[1].i;
+  if (x->rank) *k = n->args[1].i; /* a scalar is its own largest, whether 0 or 1 are asked for */
   return TY_OK;
 }
 ty_status ty_sort_infer(ty_graph *g, ty_node *n) {
