@@ -2,7 +2,10 @@
  *
  * Work is a line of units, ordered (batch, key head, query head of the group, block of query rows); a thread takes a run of it.
  * For each key head it meets, it walks the keys in blocks: packs K (transposed) and V once, then all its rows of that head go
- * through scores, softmax and the product with V. o holds the unfinished sums between blocks of keys. */
+ * through scores, softmax and the product with V. o holds the unfinished sums between blocks of keys.
+ *
+ * Where the format's products take words, those of Q are made for a unit, those of K and V with their packing (pairs of values of a key,
+ * pairs of keys), those of the weights in place behind the softmax; its sums and o stay float32, and so does what reads K or V in place. */
 #include "kernel/kernel_int.h"
 
 enum {
@@ -13,10 +16,12 @@ enum {
 };
 
 typedef struct attn_plan {
+  const ty_products *by;
+  int64_t deep;               /* rows of a panel of K: d, or the words of d values */
   int64_t keys, rows, blocks; /* blocks: of query rows in a head */
   int64_t dvp;                /* dv in whole vectors */
   int64_t ld_s;               /* row stride of scores */
-  int64_t k_at, v_at, s_at, o_at, state_at, bytes;
+  int64_t k_at, v_at, q_at, s_at, o_at, state_at, bytes; /* k_at: its panels, then rows of a panel as words */
 } attn_plan;
 
 /* A single query row per head turns the heads of a group into rows, so that they share K and V. */
@@ -36,7 +41,9 @@ static ty_attn attn_fold(const ty_attn *given) {
 
 /* The unit shrinks when whole ones would leave a thread with over a tenth more than its even share. Scratch is for nt = 1. */
 static attn_plan attn_plan_make(const ty_kernels *ks, const ty_attn *t, int nt) {
-  attn_plan p = {0};
+  attn_plan p = {.by = ty_products_get(ks, t->format)};
+  if (!p.by->words) p.by = ks->f32;
+  p.deep = p.by->words ? ty_format_rows(t->format, t->d) : t->d;
   p.keys = kernel_min(KEYS, kernel_up(kernel_max(1, t->sk), ks->nr));
   p.rows = kernel_max(1, kernel_min(ROWS, t->sq));
   for (;;) {
@@ -48,8 +55,9 @@ static attn_plan attn_plan_make(const ty_kernels *ks, const ty_attn *t, int nt) 
   p.dvp = kernel_up(kernel_max(1, t->dv), ks->lanes);
   p.ld_s = p.keys + ks->lanes;
   int64_t at = 0;
-  p.k_at = at, at += kernel_up(p.keys * t->d, 16);
+  p.k_at = at, at += kernel_up((p.keys + (p.by->words ? ks->nr : 0)) * p.deep, 16);
   p.v_at = at, at += kernel_up(p.keys * p.dvp, 16);
+  p.q_at = at, at += p.by->words ? kernel_up(ROWS * p.deep, 16) : 0;
   p.s_at = at, at += kernel_up(kernel_min(ROWS, kernel_max(1, t->sq)) * p.ld_s, 16);
   p.o_at = at, at += kernel_up(8 * p.dvp, 16);
   p.state_at = at, at += kernel_up(2 * (t->hq / kernel_max(1, t->hkv)) * t->sq, 16);
@@ -63,12 +71,12 @@ size_t ty_attn_f32_scratch(const ty_kernels *ks, const ty_attn *given) {
 }
 
 /* rows x columns product of a with b in scratch or in place; columns in even runs of up to nr. */
-static void attn_product(const ty_kernels *ks, int64_t m, int64_t columns, int64_t k, const float *a, int64_t lda, const float *b,
+static void attn_product(const ty_kernels *ks, const ty_products *by, int64_t m, int64_t columns, int64_t k, const float *a, int64_t lda, const float *b,
                          int64_t ldb, float *c, int64_t ldc, int accumulate) {
   int64_t vectors = kernel_ceil(columns, ks->lanes), runs = kernel_ceil(vectors, ks->nr / ks->lanes);
   for (int64_t r = 0; r < runs; r++) {
     int64_t v0 = kernel_share(vectors, r, runs), nv = kernel_share(vectors, r + 1, runs) - v0, at = v0 * ks->lanes;
-    ks->f32->gemm[nv - 1][m - 1](k, a, lda, b + at, ldb, c + at, ldc, accumulate, (const char *)b, 0);
+    by->gemm[nv - 1][m - 1](k, a, lda, b + at, ldb, c + at, ldc, accumulate, (const char *)b, 0);
   }
 }
 
@@ -82,25 +90,30 @@ typedef struct attn_block { /* what the rows of one key head share for one block
   const float *k; int64_t k_s; /* in place, when kp is NULL */
   const float *kp;             /* panels */
   const float *v; int64_t v_s;
+  bool words;                  /* v holds pairs of keys */
   bool first, last;
 } attn_block;
 
 /* Scores of rows [i0, i1) of head h: raw dot products to s. */
 static void attn_scores(const ty_kernels *ks, const ty_attn *t, const attn_plan *p, const attn_block *x, int64_t h, int64_t i0,
-                        int64_t i1, float *s) {
+                        int64_t i1, float *s, float *room) {
   const float *q = t->q + x->b * t->q_b + h * t->q_h + i0 * t->q_s;
-  int64_t m = i1 - i0, n = attn_seen(t, i1 - 1, x->j0, x->n);
+  int64_t m = i1 - i0, n = attn_seen(t, i1 - 1, x->j0, x->n), lda = t->q_s;
   if (!x->kp) {
     for (int64_t i = 0; i < m; i++) ks->dot_rows(n, t->d, q + i * t->q_s, x->k, x->k_s, s + i * p->ld_s);
     return;
+  }
+  if (p->by->words) {
+    for (int64_t i = 0; i < m; i++) p->by->words(t->d, q + i * t->q_s, room + i * p->deep);
+    q = room, lda = p->deep;
   }
   int64_t strips = kernel_ceil(m, ks->mr);
   for (int64_t j = 0; j < n; j += ks->nr) {
     int64_t nv = kernel_ceil(kernel_min(ks->nr, n - j), ks->lanes);
     for (int64_t a = 0, r0 = 0; a < strips; a++) {
       int64_t r1 = kernel_share(m, a + 1, strips);
-      ks->f32->gemm[nv - 1][r1 - r0 - 1](t->d, q + r0 * t->q_s, t->q_s, x->kp + j * t->d, ks->nr, s + r0 * p->ld_s + j, p->ld_s, 0,
-                                   (const char *)x->kp, 0);
+      p->by->gemm[nv - 1][r1 - r0 - 1](p->deep, q + r0 * lda, lda, x->kp + j * p->deep, ks->nr, s + r0 * p->ld_s + j, p->ld_s, 0,
+                                       (const char *)x->kp, 0);
       r0 = r1;
     }
   }
@@ -123,7 +136,8 @@ static void attn_unit(const ty_kernels *ks, const ty_attn *t, const attn_plan *p
   float *o = t->o + x->b * t->o_b + h * t->o_h + i0 * t->o_s;
   int64_t m = i1 - i0, strips = kernel_ceil(m, ks->mr), seen = attn_seen(t, i1 - 1, x->j0, x->n);
   bool direct = p->dvp == t->dv;
-  if (seen > 0) attn_scores(ks, t, p, x, h, i0, i1, s);
+  const ty_products *by = x->words ? p->by : ks->f32;
+  if (seen > 0) attn_scores(ks, t, p, x, h, i0, i1, s, scratch + p->q_at);
   for (int64_t a = 0, r0 = 0; a < strips; a++) {
     int64_t r1 = kernel_share(m, a + 1, strips), deep = attn_seen(t, i0 + r1 - 1, x->j0, x->n);
     for (int64_t r = r0; r < r1; r++) {
@@ -131,13 +145,15 @@ static void attn_unit(const ty_kernels *ks, const ty_attn *t, const attn_plan *p
       float *sr = s + r * p->ld_s, shrink = 1.0f;
       if (n > 0) shrink = attn_softmax(ks, t, x, h, i0 + r, n, sr, state + 2 * r);
       for (int64_t j = n; j < deep; j++) sr[j] = 0.0f;
+      if (x->words) by->words(deep, sr, sr);
       if (!x->first && shrink != 1.0f) ks->scale(t->dv, o + r * t->o_s, shrink);
     }
     float *os = o + r0 * t->o_s;
+    if (x->words) deep = ty_format_rows(t->format, deep);
     if (deep > 0 && direct) {
-      attn_product(ks, r1 - r0, t->dv, deep, s + r0 * p->ld_s, p->ld_s, x->v, x->v_s, os, t->o_s, !x->first);
+      attn_product(ks, by, r1 - r0, t->dv, deep, s + r0 * p->ld_s, p->ld_s, x->v, x->v_s, os, t->o_s, !x->first);
     } else if (deep > 0) {
-      attn_product(ks, r1 - r0, t->dv, deep, s + r0 * p->ld_s, p->ld_s, x->v, x->v_s, spill, p->dvp, 0);
+      attn_product(ks, by, r1 - r0, t->dv, deep, s + r0 * p->ld_s, p->ld_s, x->v, x->v_s, spill, p->dvp, 0);
       for (int64_t r = 0; r < r1 - r0; r++)
         for (int64_t d = 0; d < t->dv; d++) os[r * t->o_s + d] = (x->first ? 0.0f : os[r * t->o_s + d]) + spill[r * p->dvp + d];
     } else if (x->first) {
@@ -149,6 +165,32 @@ static void attn_unit(const ty_kernels *ks, const ty_attn *t, const attn_plan *p
         ks->scale(t->dv, o + r * t->o_s, sum == 0.0f && !t->empty_nan ? 0.0f : 1.0f / sum);
       }
     r0 = r1;
+  }
+}
+
+static void attn_pack_k(const ty_kernels *ks, const ty_attn *t, const attn_plan *p, const attn_block *x, float *kp) {
+  int64_t nr = ks->nr, panels = ty_packed_b_panels((int)nr, x->n);
+  if (!p->by->words) {
+    ks->pack_b((int)nr, t->d, x->n, x->k, 1, x->k_s, kp, 0, panels);
+    return;
+  }
+  float *rows = kp + p->keys * p->deep;
+  for (int64_t q = 0; q < panels; q++) { /* words are transposed as floats are */
+    int64_t n = kernel_min(nr, x->n - q * nr);
+    for (int64_t i = 0; i < n; i++) p->by->words(t->d, x->k + (q * nr + i) * x->k_s, rows + i * p->deep);
+    ks->pack_b((int)nr, p->deep, n, rows, 1, p->deep, kp + q * nr * p->deep, 0, 1);
+  }
+}
+
+/* Rows of V, or words of two of them, dvp apart. zeros: what an odd last one is paired with. */
+static void attn_pack_v(const ty_kernels *ks, const ty_attn *t, const attn_plan *p, const attn_block *x, float *vp, float *zeros) {
+  int64_t per = x->words ? 2 : 1;
+  if (x->words) memset(zeros, 0, (size_t)t->dv * sizeof *zeros);
+  for (int64_t j = 0; j < x->n; j += per, vp += p->dvp) {
+    const float *v = x->v + j * x->v_s;
+    if (x->words) ks->pair(t->dv, v, j + 1 < x->n ? v + x->v_s : zeros, vp);
+    else memcpy(vp, v, (size_t)t->dv * sizeof *vp);
+    for (int64_t d = t->dv; d < p->dvp; d++) vp[d] = 0.0f;
   }
 }
 
@@ -167,12 +209,10 @@ static void attn_head(const ty_kernels *ks, const ty_attn *t, const attn_plan *p
     attn_block x = {.b = b, .j0 = j0, .n = kernel_min(p->keys, sk - j0), .first = j0 == 0, .last = j0 + p->keys >= sk};
     x.k = t->k + b * t->k_b + hk * t->k_h + j0 * t->k_s, x.k_s = t->k_s;
     x.v = t->v + b * t->v_b + hk * t->v_h + j0 * t->v_s, x.v_s = t->v_s;
-    if (rows > FEW_ROWS) ks->pack_b(ks->nr, t->d, x.n, x.k, 1, t->k_s, kp, 0, ty_packed_b_panels(ks->nr, x.n)), x.kp = kp;
+    if (rows > FEW_ROWS) attn_pack_k(ks, t, p, &x, kp), x.kp = kp;
     if (rows > V_IN_PLACE || p->dvp != t->dv) {
-      for (int64_t j = 0; j < x.n; j++) {
-        memcpy(vp + j * p->dvp, x.v + j * t->v_s, (size_t)t->dv * sizeof *vp);
-        for (int64_t d = t->dv; d < p->dvp; d++) vp[j * p->dvp + d] = 0.0f;
-      }
+      x.words = p->by->words != NULL;
+      attn_pack_v(ks, t, p, &x, vp, scratch + p->o_at);
       x.v = vp, x.v_s = p->dvp;
     }
     float *st = state;

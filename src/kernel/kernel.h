@@ -241,7 +241,8 @@ void ty_gemm_f64(const ty_gemm64 *, int tid, int nt);
 
 /* o = softmax(q k^T * scale + mask + bias) v, as torch's scaled_dot_product_attention: query head h uses key head
  * h / (hq/hkv); causal: query i sees keys j <= i; a row with no key to attend to gives 0. d and dv are contiguous, the rest
- * strided: views of a merged QKV need no copy. */
+ * strided: views of a merged QKV need no copy. format: in which products are wanted; where the CPU multiplies no words of it, and where
+ * K or V are read in place for a few rows, they are float32's. */
 typedef enum ty_mask { TY_MASK_NONE = 0, TY_MASK_F32, TY_MASK_BOOL } ty_mask; /* f32: added; bool: uint8, nonzero = attend */
 typedef struct ty_attn {
   int64_t b, hq, hkv, sq, sk, d, dv; /* hq is a multiple of hkv */
@@ -249,6 +250,7 @@ typedef struct ty_attn {
   const float *k; int64_t k_b, k_h, k_s;
   const float *v; int64_t v_b, v_h, v_s;
   float *o; int64_t o_b, o_h, o_s;
+  ty_format format;
   ty_mask mask_kind; const void *mask; int64_t mask_b, mask_h, mask_q, mask_k; /* strides may be 0 */
   const float *bias; int64_t bias_b, bias_h, bias_q, bias_k;                    /* NULL: none */
   bool causal;

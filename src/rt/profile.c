@@ -93,7 +93,7 @@ static void print_sizes(const ty_program *p, ty_str *out, const rt_step *s) {
     break;
   case RT_ATTN:
     print_list(p, out, "b,hq,hkv,sq,sk,d,dv", 7, (ty_pexpr[]){a->batch, a->heads, a->kv_heads, a->sq, a->sk, a->d, a->dv});
-    ty_str_add(out, "%s%s", a->causal ? " causal" : "", a->mask < 0 ? "" : a->mask_is_bool ? " mask=bool" : " mask");
+    ty_str_add(out, " %s%s%s", ty_formats[a->format].name, a->causal ? " causal" : "", a->mask < 0 ? "" : a->mask_is_bool ? " mask=bool" : " mask");
     break;
   case RT_PACK: print_list(p, out, "k,n", 2, (ty_pexpr[]){s->u.pack.k, s->u.pack.n}); break;
   case RT_CONV:

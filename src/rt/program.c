@@ -99,7 +99,7 @@ int ty_program_nsyms(const ty_program *p) { return p->sym.n; }
 bool ty_program_has_format(const ty_program *p, ty_format format) {
   for (int i = 0; i < p->step.n; i++) {
     const rt_step *s = &p->step.p[i];
-    if (s->kind == RT_GEMM ? s->u.gemm.format == format : s->kind == RT_PACK ? s->u.pack.format == format :
+    if (s->kind == RT_GEMM ? s->u.gemm.format == format : s->kind == RT_ATTN ? s->u.attn.format == format : s->kind == RT_PACK ? s->u.pack.format == format :
         s->kind == RT_CONV ? s->u.conv.format == format : s->kind == RT_CONV_PACK && s->u.conv_pack.format == format) return true;
   }
   return false;
@@ -263,7 +263,7 @@ int ty_program_add_attn(ty_program *p, const ty_step_info *info, const ty_step_a
   if (!EXPRS(a->batch, a->heads, a->kv_heads, a->sq, a->sk, a->d, a->dv)) return -1;
   if (a->mask >= 0 && (!EXPRS(a->mask_off) || !all_ok(p, a->mask_stride, 4))) return -1;
   if (a->bias >= 0 && (!EXPRS(a->bias_off) || !all_ok(p, a->bias_stride, 4))) return -1;
-  if (a->q < 0 || a->k < 0 || a->v < 0 || a->o < 0) return bad_argument(p);
+  if (a->q < 0 || a->k < 0 || a->v < 0 || a->o < 0 || !wide_format(a->format)) return bad_argument(p);
   s.u.attn = *a;
   if (!ref_add(p, a->q, false) || !ref_add(p, a->k, false) || !ref_add(p, a->v, false) || !ref_add(p, a->o, true) ||
       !ref_add(p, a->mask, false) || !ref_add(p, a->bias, false))

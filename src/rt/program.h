@@ -65,7 +65,7 @@ typedef struct ty_step_attn {
   ty_pexpr batch, heads, kv_heads, sq, sk, d, dv;
   ty_pbuf mask; bool mask_is_bool; ty_pexpr mask_off, mask_stride[4];   /* mask < 0: none; strides over b, h, q, k */
   ty_pbuf bias; ty_pexpr bias_off, bias_stride[4];
-  bool causal, empty_nan; double scale;         /* empty_nan: see kernel.h */
+  bool causal, empty_nan; double scale; ty_format format; /* see ty_attn of kernel.h */
 } ty_step_attn;
 typedef struct ty_step_pack { ty_pbuf src; ty_pexpr off, ldk, ldn, k, n; ty_pbuf dst; ty_format format; } ty_step_pack; /* of float32 */
 /* A convolution, channels last; y goes through the epilogue, or is written when there is none. See ty_conv of kernel.h. */

@@ -136,7 +136,7 @@ static void bind_attn(sizer *z) {
   ty_attn *t = &b->u.attn;
   *t = (ty_attn){.b = extent(z, a->batch, "batch"), .hq = extent(z, a->heads, "heads"), .hkv = extent(z, a->kv_heads, "key heads"),
                  .sq = extent(z, a->sq, "queries"), .sk = extent(z, a->sk, "keys"), .d = extent(z, a->d, "head size"),
-                 .dv = extent(z, a->dv, "value size"), .causal = a->causal, .empty_nan = a->empty_nan, .scale = (float)a->scale};
+                 .dv = extent(z, a->dv, "value size"), .causal = a->causal, .empty_nan = a->empty_nan, .format = a->format, .scale = (float)a->scale};
   int64_t st[4][4], ms[4] = {0}, bs[4] = {0};
   for (int i = 0; i < 4; i++) {
     for (int j = 0; j < 3; j++) st[i][j] = number(z, a->stride[i][j], "a stride");

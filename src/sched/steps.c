@@ -219,6 +219,12 @@ static ty_status emit_gemm(ty_sc *s, ty_node *n) {
   return TY_OK;
 }
 
+static const char *attn_kernel(ty_sc *s, const ty_step_attn *a) {
+  const ty_products *by = ty_products_get(ty_kernels_get(ty_cpu_get()->isa), a->format);
+  const char *r = by->words ? ty_arena_printf(&s->out->arena, "attn_%s__%s", ty_formats[a->format].name, by->name) : "attn_f32";
+  return r ? r : "";
+}
+
 static bool strides4(ty_sc *s, ty_value *v, const ty_value *like, ty_pbuf *buf, ty_pexpr *off, ty_pexpr st4[4]) {
   ty_dim o, st[TY_MAX_RANK];
   ty_value *base;
@@ -245,6 +251,7 @@ static ty_status emit_attention(ty_sc *s, ty_node *n) {
   a.batch = ex(s, q->shape[0]); a.heads = ex(s, q->shape[1]); a.kv_heads = ex(s, k->shape[1]);
   a.sq = ex(s, q->shape[2]); a.sk = ex(s, k->shape[2]); a.d = ex(s, q->shape[3]); a.dv = ex(s, v->shape[3]);
   for (int i = 0; i < 4; i++) a.mask_stride[i] = a.bias_stride[i] = lit(s, 0);
+  ty_format_parse(s->g->format, &a.format);
   if (n->args[3].kind == TY_ARG_VALUE) {
     a.mask_is_bool = n->args[3].value->dtype == TY_bool;
     if (!strides4(s, n->args[3].value, o, &a.mask, &a.mask_off, a.mask_stride)) return ty_fail(s->ctx, TY_INTERNAL, "attention mask is not affine");
@@ -252,7 +259,7 @@ static ty_status emit_attention(ty_sc *s, ty_node *n) {
   if (n->args[4].kind == TY_ARG_VALUE && !strides4(s, n->args[4].value, o, &a.bias, &a.bias_off, a.bias_stride))
     return ty_fail(s->ctx, TY_INTERNAL, "attention bias is not affine");
   ty_dim bh = ty_dim_mul(s->g, q->shape[0], q->shape[1]), dd = ty_dim_add(s->g, q->shape[3], v->shape[3]);
-  ty_step_info i = ty_sc_step_info(s, n, "attention", "", o, "attn_f32", gemm_flops(s, bh, q->shape[2], k->shape[2], dd), ty_sc_info(s, o)->fold);
+  ty_step_info i = ty_sc_step_info(s, n, "attention", "", o, attn_kernel(s, &a), gemm_flops(s, bh, q->shape[2], k->shape[2], dd), ty_sc_info(s, o)->fold);
   ty_program_add_attn(s->prog, &i, &a);
   ty_sc_record(s, &i, "attention", "", -1);
   return TY_OK;
