@@ -7,8 +7,6 @@
  * once; %cp is their share of what copying the same input to the same output reaches. Figures: best round of each; a cold round is the median
  * of its calls, a warm one the best. */
 #include "limits.h"
-#include <stdio.h>
-#include <string.h>
 
 enum { CALLS_MAX = 150 };
 static const size_t cold_bytes = 256 << 20;
@@ -42,7 +40,6 @@ static const layer layers[] = {
 static const char *const kind_names[TY_CONV_KINDS] = {"direct", "depthwise", "grouped", "winograd"};
 
 static const ty_kernels *ks;
-static ty_format format;
 static ty_conv conv;
 static int64_t x_floats, y_floats;
 static void *scratch[THREADS_MAX];
@@ -58,7 +55,7 @@ static void copy_job(int tid) { /* each thread its share of both, read and writt
 
 typedef struct row { double cold, warm, peak, copy; } row; /* seconds; flop/s; seconds */
 
-static row measure(const layer *l, ty_conv_kind kind, int rounds) {
+static row measure(const layer *l, ty_conv_kind kind) {
   row r = {1e9, 1e9, 0, 1e9};
   int64_t out = (l->size + 2 * l->pad - l->k) / l->stride + 1, cin = l->groups * l->c, cout = l->groups * l->o;
   ty_conv v = {.kind = kind, .format = ty_conv_takes(format, kind, &(ty_conv_shape){l->groups, l->c, l->o, {1, l->k, l->k}, {1, l->stride, l->stride}, {1, 1, 1}}) ? format : TY_FORMAT_f32, .s = {l->groups, l->c, l->o, {1, l->k, l->k}, {1, l->stride, l->stride}, {1, 1, 1}}, .batch = 1,
@@ -90,22 +87,18 @@ static row measure(const layer *l, ty_conv_kind kind, int rounds) {
 }
 
 int main(int argc, char **argv) {
-  const char *json = NULL, *only = NULL;
-  int rounds = 12, forced = -1;
+  const char *only = NULL;
+  int forced = -1;
   isa = ty_cpu_get()->isa;
   for (int i = 1; i + 1 < argc; i += 2) {
-    if (!strcmp(argv[i], "--json")) json = argv[i + 1];
-    else if (!strcmp(argv[i], "--threads")) nt = atoi(argv[i + 1]);
-    else if (!strcmp(argv[i], "--rounds")) rounds = atoi(argv[i + 1]);
+    if (limits_option(argv[i], argv[i + 1])) continue;
     else if (!strcmp(argv[i], "--only")) only = argv[i + 1];
-    else if (!strcmp(argv[i], "--precision") && ty_format_parse(argv[i + 1], &format)) continue;
-    else if (!strcmp(argv[i], "--isa") && ty_isa_parse(argv[i + 1], &isa)) continue;
     else if (!strcmp(argv[i], "--kind"))
       for (int k = 0; k < TY_CONV_KINDS; k++) forced = strcmp(argv[i + 1], kind_names[k]) ? forced : k;
     else return fprintf(stderr, "bench_conv: cannot read %s %s\n", argv[i], argv[i + 1]), 1;
   }
-  if (nt < 1 || nt > THREADS_MAX) return fprintf(stderr, "bench_conv: 1 to %d threads\n", THREADS_MAX), 1;
-  ks = ty_kernels_get(isa), isa = ks->isa, products = ty_products_get(ks, format);
+  if (ty_formats[format].bits < 16) return fprintf(stderr, "bench_conv: no convolution takes weights in %s\n", ty_formats[format].name), 1;
+  ks = limits_ready();
   memory = ty_pages_alloc(cold_bytes);
   for (size_t i = 0; i < cold_bytes / 4; i++) memory[i] = format == TY_FORMAT_f32 ? (float)(i % 11) * 0.01f : 0.011f;
   threads_start();
@@ -120,7 +113,7 @@ int main(int argc, char **argv) {
     int64_t out = (l->size + 2 * l->pad - l->k) / l->stride + 1;
     ty_conv_kind kind = forced >= 0 ? (ty_conv_kind)forced : ty_conv_choose(ks, format, &s, (int64_t[3]){1, out, out});
     if ((only && !strstr(l->name, only)) || !ty_conv_can(kind, &s)) continue;
-    row r = measure(l, kind, rounds);
+    row r = measure(l, kind);
     double flop = 2.0 * (double)(out * out * l->groups * l->o * l->c * l->k * l->k), bytes = 4.0 * (double)(x_floats + y_floats);
     printf("%-20s %-9s %4ld %5ld %5ld | %7.1f | %8.1f %7.1f %5.1f | %8.1f %7.1f %5.1f | %6.1f %5.1f\n", l->name, kind_names[kind], (long)l->size,
            (long)(l->groups * l->c), (long)(l->groups * l->o), r.peak / 1e9, r.cold * 1e6, flop / r.cold / 1e9, 100 * flop / r.cold / r.peak, r.warm * 1e6,

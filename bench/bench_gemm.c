@@ -1,14 +1,13 @@
 /* bench_gemm.c: GEMM speed beside the machine's own limits, measured in turn with each size, so that noise hits both.
  *
- * bench_gemm [--json FILE] [--threads N] [--isa NAME] [--rounds R] [--only M,N,K] [--precision f32|bf16: the format of weights]
+ * bench_gemm [--json FILE] [--threads N] [--isa NAME] [--rounds R] [--only M,N,K]
+ *            [--precision f32|bf16|int8|int8wo|int4|int4g32|int4g128: the format of weights]
  * "cold": each call takes the next of many copies of the weights, as the layers of a model do, and is told
  * of the one after (ty_gemm.next), so B comes from memory. "warm":
- * one copy, that stays in cache where it fits. Limits: peak of the FMA, or of the product of bf16 pairs where that is used, and read bandwidth of the same threads. roof: the lower of peak
- * and what the bandwidth allows if B is read once. Figures: best round of each;
- * a cold round is the median of its calls, a warm one the best. */
+ * one copy, that stays in cache where it fits. Limits: peak of these products (of the FMA, or of the instruction that multiplies
+ * pairs of bf16 or bytes, where that is used), and read bandwidth of the same threads. roof: the lower of peak and what the bandwidth allows
+ * if B is read once. Figures: best round of each; a cold round is the median of its calls, a warm one the best. */
 #include "limits.h"
-#include <stdio.h>
-#include <string.h>
 
 enum { CALLS_MAX = 150 };
 static const int64_t rows[] = {1, 8, 16, 32, 64, 128, 512};
@@ -36,14 +35,13 @@ static void read_job(int tid) {
 }
 
 static const ty_kernels *ks;
-static ty_format format;
 static ty_gemm gemm, following;
 static void *scratch[THREADS_MAX];
 static void gemm_job(int tid) { ty_gemm_f32(ks, &gemm, tid, nt, scratch[tid]); }
 
 typedef struct row { int64_t m, n, k; double cold, warm, peak, read, read_warm; } row; /* seconds; flop/s; bytes/s */
 
-static row measure(int64_t m, int64_t n, int64_t k, int rounds) {
+static row measure(int64_t m, int64_t n, int64_t k) {
   row r = {m, n, k, 1e9, 1e9, 0, 0, 0};
   size_t floats = (size_t)ty_packed_b_words(format, ks->nr, k, n), bytes = (floats * 4 + 4095) / 4096 * 4096, copies = cold_bytes / bytes;
   float *a = ty_pages_alloc((size_t)(m * k) * 4), *c = ty_pages_alloc((size_t)(m * n) * 4);
@@ -84,21 +82,14 @@ static row measure(int64_t m, int64_t n, int64_t k, int rounds) {
 }
 
 int main(int argc, char **argv) {
-  const char *json = NULL;
-  int rounds = 12;
   long om = 0, on = 0, ok = 0;
   isa = ty_cpu_get()->isa;
   for (int i = 1; i + 1 < argc; i += 2) {
-    if (!strcmp(argv[i], "--json")) json = argv[i + 1];
-    else if (!strcmp(argv[i], "--threads")) nt = atoi(argv[i + 1]);
-    else if (!strcmp(argv[i], "--rounds")) rounds = atoi(argv[i + 1]);
-    else if (!strcmp(argv[i], "--precision") && ty_format_parse(argv[i + 1], &format)) continue;
-    else if (!strcmp(argv[i], "--isa") && ty_isa_parse(argv[i + 1], &isa)) continue;
+    if (limits_option(argv[i], argv[i + 1])) continue;
     else if (!strcmp(argv[i], "--only") && sscanf(argv[i + 1], "%ld,%ld,%ld", &om, &on, &ok) == 3) continue;
     else return fprintf(stderr, "bench_gemm: cannot read %s %s\n", argv[i], argv[i + 1]), 1;
   }
-  if (nt < 1 || nt > THREADS_MAX) return fprintf(stderr, "bench_gemm: 1 to %d threads\n", THREADS_MAX), 1;
-  ks = ty_kernels_get(isa), isa = ks->isa, products = ty_products_get(ks, format);
+  ks = limits_ready();
   memory = ty_pages_alloc(cold_bytes);
   for (size_t i = 0; i < cold_bytes / 4; i++) memory[i] = format == TY_FORMAT_f32 ? (float)(i % 11) * 0.01f : 0.011f; /* whose halves are bf16 of a like size or so */
   threads_start();
@@ -112,7 +103,7 @@ int main(int argc, char **argv) {
     for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++) {
       if (om && i + j > 0) continue;
       int64_t m = om ? om : rows[i], n = om ? on : shapes[j][0], k = om ? ok : shapes[j][1];
-      row r = measure(m, n, k, rounds);
+      row r = measure(m, n, k);
       double flop = 2.0 * (double)m * (double)n * (double)k, bytes = 4.0 * (double)ty_packed_b_words(format, ks->nr, k, n), roof = r.peak;
       if (flop / (bytes / r.read) < roof) roof = flop / (bytes / r.read);
       printf("%4ld %5ld %5ld | %7.1f %6.1f %6.1f | %7.1f %5.1f %5.1f %6.1f %5.1f | %7.1f %5.1f %6.1f %5.1f\n", (long)m, (long)n, (long)k, r.peak / 1e9,

@@ -1,10 +1,12 @@
-/* limits.h: what the benches of kernels share: threads that run a job together, and the machine's limits (FMA peak, bandwidth). */
+/* limits.h: what the benches of kernels share: threads that run a job together, the machine's limits (peak of products, bandwidth), options. */
 #ifndef TY_BENCH_LIMITS_H
 #define TY_BENCH_LIMITS_H
 #include "kernel/kernel.h"
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { THREADS_MAX = 64 };
 
@@ -72,35 +74,60 @@ __attribute__((target("avx2,fma"))) static void peak_avx2(void) { PEAK_BODY(v8) 
 #endif
 static void peak_portable(void) { PEAK_BODY(v4) }
 #ifdef __x86_64__
-/* The same of products of bf16 pairs, by an instruction that compilers only give through their intrinsics' types. */
-#define PEAK_DOT(r) "vdpbf16ps %[x], %[x], " r "\n\t"
-__attribute__((target("avx512f"))) static void peak_bf16(void) {
-  v16 x = {0};
-  for (int s = 0; s < PEAK_STEPS; s++)
-    __asm__ volatile(PEAK_DOT("%%zmm20") PEAK_DOT("%%zmm21") PEAK_DOT("%%zmm22") PEAK_DOT("%%zmm23") PEAK_DOT("%%zmm24") PEAK_DOT("%%zmm25")
-                     PEAK_DOT("%%zmm26") PEAK_DOT("%%zmm27") PEAK_DOT("%%zmm28") PEAK_DOT("%%zmm29") PEAK_DOT("%%zmm30") PEAK_DOT("%%zmm31")
+/* The same of products of bf16 pairs, and of four bytes, by instructions that compilers only give through their intrinsics' types. */
+#define PEAK_DOT(op, r) op " %[x], %[x], " r "\n\t"
+#define PEAK_DOTS(op) \
+  v16 x = {0}; \
+  for (int s = 0; s < PEAK_STEPS; s++) \
+    __asm__ volatile(PEAK_DOT(op, "%%zmm20") PEAK_DOT(op, "%%zmm21") PEAK_DOT(op, "%%zmm22") PEAK_DOT(op, "%%zmm23") PEAK_DOT(op, "%%zmm24") \
+                     PEAK_DOT(op, "%%zmm25") PEAK_DOT(op, "%%zmm26") PEAK_DOT(op, "%%zmm27") PEAK_DOT(op, "%%zmm28") PEAK_DOT(op, "%%zmm29") \
+                     PEAK_DOT(op, "%%zmm30") PEAK_DOT(op, "%%zmm31") \
                      : : [x] "v"(x) : "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
-}
+__attribute__((target("avx512f"))) static void peak_bf16(void) { PEAK_DOTS("vdpbf16ps") }
+__attribute__((target("avx512f"))) static void peak_int8(void) { PEAK_DOTS("vpdpbusd") }
 #endif
-static const ty_products *products; /* what is measured; NULL: float32's */
-static bool peak_is_dot(void) { return products && products->words; }
+static ty_format format;            /* of weights */
+static const ty_products *products; /* what multiplies by them */
+/* How many products the instruction of these kernels adds in a lane; 1: float32's FMA is the limit, also where weights are widened. */
+static int peak_depth(void) {
+  if (!products->words || isa != TY_ISA_AVX512) return 1;
+  return format == TY_FORMAT_int8 ? (ty_cpu_get()->avx512_vnni ? 4 : 1) : 2;
+}
 static void peak_job(int tid) {
   (void)tid;
 #ifdef __x86_64__
-  if (peak_is_dot()) peak_bf16();
+  int depth = peak_depth();
+  if (depth == 4) peak_int8();
+  else if (depth == 2) peak_bf16();
   else if (isa == TY_ISA_AVX512) peak_avx512();
   else if (isa == TY_ISA_AVX2) peak_avx2();
   else
 #endif
     peak_portable();
 }
-static double peak_flops(const ty_kernels *ks) { return (peak_is_dot() ? 4.0 : 2.0) * PEAK_STEPS * PEAK_CHAINS * ks->lanes; } /* per thread */
+static double peak_flops(const ty_kernels *ks) { return 2.0 * peak_depth() * PEAK_STEPS * PEAK_CHAINS * ks->lanes; } /* per thread */
 
 static float *memory; /* where reading is measured, and copies of weights lie */
 static int by_value(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : *(const double *)a > *(const double *)b; }
 static double median(double *x, int n) {
   qsort(x, (size_t)n, sizeof *x, by_value);
   return x[n / 2];
+}
+
+/* Options that all have; limits_ready after the last. */
+static const char *json;
+static int rounds = 12;
+static bool limits_option(const char *name, const char *value) {
+  if (!strcmp(name, "--json")) return json = value, true;
+  if (!strcmp(name, "--threads")) return nt = atoi(value), nt >= 1 && nt <= THREADS_MAX;
+  if (!strcmp(name, "--rounds")) return rounds = atoi(value), rounds > 0;
+  if (!strcmp(name, "--precision")) return ty_format_parse(value, &format);
+  return !strcmp(name, "--isa") && ty_isa_parse(value, &isa);
+}
+static const ty_kernels *limits_ready(void) {
+  const ty_kernels *ks = ty_kernels_get(isa);
+  isa = ks->isa, products = ty_products_get(ks, format);
+  return ks;
 }
 
 static pthread_t threads[THREADS_MAX];
