@@ -52,12 +52,15 @@ static gemm_plan gemm_plan_make(const ty_kernels *ks, const ty_gemm *g) {
 size_t ty_gemm_f32_scratch(const ty_kernels *ks, const ty_gemm *g) { return (size_t)gemm_plan_make(ks, g).bytes; }
 
 /* Threads form a grid: tm parts of the rows times nt/tm parts of the line of all panels of all products. Rows are split only
- * where that shortens the longest share by more than 5 %, because each part of the rows reads B again. */
+ * where that shortens the longest share by more than 5 %, because each part of the rows reads B again. Who makes rows of A into bytes
+ * does so for all of its panels: what one and a half panels cost. */
 static int64_t gemm_row_parts(const ty_kernels *ks, const ty_gemm *g, int64_t line, int nt) {
-  int64_t strips = kernel_ceil(g->m, ks->mr), best = 1, cost = strips * kernel_ceil(line, nt);
-  if (line % nt == 0) return 1;
-  for (int64_t tm = 2; tm <= nt && tm <= strips; tm++) {
-    int64_t c = kernel_ceil(strips, tm) * kernel_ceil(line, nt / tm);
+  int64_t strips = kernel_ceil(g->m, ks->mr), most = strips, extra = 0;
+  if (ty_products_get(ks, g->format)->finish) extra = 3, most = kernel_max(1, strips * ks->mr / K_BLOCK_ROWS);
+  int64_t best = 1, cost = strips * (2 * kernel_ceil(line, nt) + extra);
+  if (line % nt == 0 && !extra) return 1;
+  for (int64_t tm = 2; tm <= nt && tm <= most; tm++) {
+    int64_t c = kernel_ceil(strips, tm) * (2 * kernel_ceil(line, nt / tm) + extra);
     if (c * 20 < cost * 19) best = tm, cost = c;
   }
   return best;
