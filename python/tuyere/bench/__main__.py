@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import sys
 
 from . import measure, models, report
@@ -25,7 +26,7 @@ def main() -> int:
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32", help="bf16: PyTorch under autocast, OpenVINO's hint, tuyere's fpmath")
     parser.add_argument("--quick", action="store_true", help="5 rounds")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="save everything measured, after each model")
-    parser.add_argument("--resume", action="store_true", help="keep what FILE has and measure what it lacks")
+    parser.add_argument("--resume", action="store_true", help="keep what FILE has, failures too; measure what it lacks, beside eager and ours")
     parser.add_argument("--markdown", action="store_true", help="print the tables as markdown")
     options = parser.parse_args()
     if options.precision == "bf16":
@@ -54,6 +55,7 @@ def main() -> int:
     if known and any(known["environment"][what] != environment[what] for what in ("cpu", "cores", "versions", "variables")):
         parser.error(f"{options.json} was measured on another machine, with other versions or other variables: {report.head(known['environment'])}")
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, as by Ctrl-C: the runners' processes end, too
     print(report.head(environment), flush=True)
     try:
         document = measure.suite(
@@ -69,7 +71,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print(f"\ncut off; {options.json} has what was measured, --resume goes on" if options.json else "\ncut off", file=sys.stderr)
         return 130
-    print(f"\nLeast milliseconds a call (times as fast as eager: median of {document['rounds']} rounds' ratios)\n")
+    print(f"\nLeast milliseconds a call (times as fast as eager: median of {report.rounds(document)} rounds' ratios)\n")
     print(report.table(document, options.markdown))
     print("\n" + report.details(document, options.markdown))
     if failed := report.failures(document):

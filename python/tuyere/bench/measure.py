@@ -105,7 +105,7 @@ class Progress:
 def take_turns(runners: list[Runner], rounds: int, tick: Callable[[int], None]) -> dict[str, list[list[float]]]:
     """Gives each runner (already set up) a turn a round: runner name to seconds, a list a round.
 
-    The order moves on by one each round. A runner that fails is left out of the result.
+    The order moves on by one each round. A runner that fails is left out of the result, and ended so that it disturbs nobody.
     """
     seconds = {runner.name: [] for runner in runners}
     for index in range(rounds):
@@ -116,8 +116,10 @@ def take_turns(runners: list[Runner], rounds: int, tick: Callable[[int], None]) 
                 time.sleep(PAUSE)
                 try:
                     seconds[runner.name].append(runner.ask("run"))
-                except RunnerError:
+                except RunnerError as error:
+                    runner.failure = str(error)
                     del seconds[runner.name]
+                    runner.close()
     return seconds
 
 
@@ -129,31 +131,38 @@ def ratio(slow: list[list[float]], fast: list[list[float]]) -> float:
 def _judge(runner: Runner, seconds: dict, result: dict) -> None:
     """Adds to a runner's result what its turns say."""
     if runner.name not in seconds:
-        result["error"] = "failed while it was being timed"
+        result["error"] = runner.failure
         return
-    times = [second for turn in seconds[runner.name] for second in turn]
+    turns = seconds[runner.name]
+    times = [second for turn in turns for second in turn]
     result |= {
         "min_s": min(times),
         "median_s": statistics.median(times),
         "calls": len(times),
-        "ratio": ratio(seconds["eager"], seconds[runner.name]),
-        "rounds": [[round(second, 7) for second in turn] for turn in seconds[runner.name]],
+        "ratio": ratio(seconds["eager"], turns),
+        "rounds": [[round(second, 7) for second in turn] for turn in turns],
     }
-    result |= runner.ask("memory")
     if runner.name in OURS:
-        try:
-            result |= runner.ask("details")
-        except RunnerError as error:
-            result["no_details"] = str(error)
+        result["over"] = {peer: ratio(seconds[peer], turns) for peer in PEERS if peer in seconds}
+    for verb, lacks in (("memory", "error"), ("details", "no_details")):
+        if verb == "memory" or runner.name in OURS:
+            try:
+                result |= runner.ask(verb)
+            except RunnerError as error:
+                result[lacks] = str(error)
 
 
 def over_peer(results: dict) -> None:
-    """Adds to ours how they stand against the fastest right peer: its time over ours, by both ratios to eager."""
+    """Adds to ours how they stand against the fastest right peer: its time over ours.
+
+    That is the median over the rounds which both took part in; where there were none, the quotient of their ratios to eager.
+    """
     peers = {name: results[name]["ratio"] for name in PEERS if good(results.get(name))}
     for name in OURS:
-        if good(results.get(name)) and peers:
-            best = max(peers, key=peers.get)
-            results[name] |= {"best_peer": best, "over_peer": results[name]["ratio"] / peers[best]}
+        if good(result := results.get(name)) and peers:
+            over = {peer: result.get("over", {}).get(peer, result["ratio"] / peers[peer]) for peer in peers}
+            best = min(over, key=over.get)
+            result |= {"best_peer": best, "over_peer": over[best]}
 
 
 def good(result: dict | None) -> bool:
@@ -219,12 +228,30 @@ def model(name: str, build: Callable, args: tuple, names: list[str], rounds: int
                 progress(f"{name}: round {index + 1} of {rounds}{of}" + (f", {left:.0f} s left" if index else ""))
 
             seconds = take_turns(runners, rounds, tick)
+            if "eager" not in seconds:
+                raise RunnerError(eager.failure)
             for runner in runners:
                 _judge(runner, seconds, results[runner.name])
             for runner in runners[1:]:
                 runner.close()
-    over_peer(results)
     return results
+
+
+def missing(names: list[str], known: dict) -> list[str]:
+    """Which of the named runners a model's results ``known`` lack. Ours that ran right are among them where peers are: they are measured again
+    in the same rounds."""
+    lacking = [name for name in names if name not in known]
+    if any(name in PEERS for name in lacking):
+        lacking += [name for name in OURS if good(known.get(name))]
+    return lacking
+
+
+def _joined(known: dict, result: dict) -> dict:
+    """A model's results after another run: the newest of each runner, and of ours what they are against peers of earlier rounds."""
+    for name in OURS:
+        if good(known.get(name)) and good(result.get(name)):
+            result[name]["over"] = known[name].get("over", {}) | result[name]["over"]
+    return known | result
 
 
 def save(document: dict, path: pathlib.Path) -> None:
@@ -251,7 +278,8 @@ def suite(
 ) -> dict:
     """Measures entries of the suite ``of``, saves after each one, and calls ``each(name, result)`` with it.
 
-    What the document ``known`` (of an earlier run on the same machine) has of a runner is kept, and not measured again.
+    What the document ``known`` (of an earlier run on the same machine) has of a runner is kept, failures too, and not measured again. What it
+    lacks is measured beside eager, which therefore has the newest times; peers that are added, beside ours, too (``missing``).
     """
     progress = Progress()
     document = {"suite": of, "environment": environment(), "rounds": rounds, "checkout": bool(checkout), "entries": {}, "models": {}}
@@ -259,22 +287,21 @@ def suite(
     if "limits" not in document:
         progress.show("the machine's limits")
         document["limits"] = limits()
-    every = {name: set(names) - set(document["models"].get(name, ())) for name in (entry.name for entry in entries)}
-    entries = [entry for entry in entries if every[entry.name]]
+    wanted = {entry.name: missing(names, document["models"].get(entry.name, {})) for entry in entries}
+    entries = [entry for entry in entries if wanted[entry.name]]
     began = time.monotonic()
     for index, entry in enumerate(entries):
         spent = time.monotonic() - began
         left = f", about {spent / index * (len(entries) - index) / 60:.0f} min left" if index else ""
         show = functools.partial(lambda head, text: progress.show(head + text), f"[{index + 1}/{len(entries)}{left}] ")
-        wanted = [name for name in names if name in every[entry.name]]
         try:
             args = (of, entry.name, checkout) if checkout else (of, entry.name)
-            result = model(entry.name, models.build, args, wanted, rounds, show)
+            result = model(entry.name, models.build, args, wanted[entry.name], rounds, show)
         except RunnerError as error:
             result = {"eager": {"error": str(error)}}
         progress.done()
         document["entries"][entry.name] = entry.facts()
-        document["models"][entry.name] = result | document["models"].get(entry.name, {})
+        document["models"][entry.name] = _joined(document["models"].get(entry.name, {}), result)
         over_peer(document["models"][entry.name])
         if path:
             save(document, path)

@@ -15,6 +15,7 @@ import jinja2
 
 from . import charts
 from .measure import good
+from .report import rounds
 from .runners import OURS, RUNNERS
 
 TITLES = {
@@ -67,6 +68,7 @@ class Suite:
         self.name = document["suite"]
         self.title = TITLES.get(self.name, self.name)
         self.environment, self.limits = document["environment"], document.get("limits")
+        self.rounds = rounds(document)
         self.facts = {entry: document.get("entries", {}).get(entry, {}) for entry in self.models}
         self.runners = [runner for runner in RUNNERS if any(runner in results for results in self.models.values())]
         names = dict.fromkeys(setting for facts in self.facts.values() for setting in facts.get("settings", ["all models"]))

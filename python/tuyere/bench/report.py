@@ -80,6 +80,13 @@ def failures(document: dict) -> str:
     )
 
 
+def rounds(document: dict) -> str:
+    """How many rounds its models were measured in: a number, or two where they differ."""
+    counts = {len(result["rounds"]) for results in document["models"].values() for result in results.values() if "rounds" in result}
+    counts = counts or {document["rounds"]}
+    return f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(*counts)
+
+
 def head(environment: dict) -> str:
     """The machine, the versions and the variables that matter."""
     variables = " ".join(f"{name}={value}" for name, value in environment["variables"].items()) or "none"

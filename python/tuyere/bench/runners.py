@@ -350,6 +350,7 @@ class Runner:
 
     def __init__(self, name: str, build: Callable, args: tuple = (), environment: dict[str, str] | None = None):
         self.name = name
+        self.failure = ""  # what ended its turns
         context = multiprocessing.get_context("spawn")
         self._pipe, child = context.Pipe()
         self._process = context.Process(target=_serve, args=(child, name, build, args))
