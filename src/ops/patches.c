@@ -138,6 +138,7 @@ static ty_status strided_of(ty_graph *g, const ty_node *n, ty_dim *at) {
   ty_dim one = ty_dim_const(g, 1), last = ty_o_none(n, 3) ? ty_dim_const(g, 0) : n->args[3].i;
   if (x->strides) return ty_fail(g->ctx, TY_UNSUPPORTED, "as_strided of what is not contiguous");
   if (rank != strides || rank > TY_MAX_RANK) return ty_fail(g->ctx, TY_INVALID, "as_strided: %d sizes and %d strides", rank, strides);
+  if (ty_dim_get(g, last)->lo < 0) return ty_fail(g->ctx, TY_UNSUPPORTED, "as_strided: the offset may be negative");
   *at = last;
   bool empty = false;
   for (int i = 0; i < rank; i++) {

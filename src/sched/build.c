@@ -231,9 +231,11 @@ static ty_lv compute(ty_b *b, ty_node *n, const ty_dim *idx) {
   }
   ty_prim p = (ty_prim)(n->op - TY_OP_prim_first);
   if (x[0].dim >= 0 && x[1].dim >= 0 && nv == 2) {
-    if (p == TY_P_add) return (ty_lv){ -1, ty_dim_add(b->g, x[0].dim, x[1].dim) };
-    if (p == TY_P_sub) return (ty_lv){ -1, ty_dim_sub(b->g, x[0].dim, x[1].dim) };
-    if (p == TY_P_mul) return (ty_lv){ -1, ty_dim_mul(b->g, x[0].dim, x[1].dim) };
+    ty_dim d = p == TY_P_add   ? ty_dim_add(b->g, x[0].dim, x[1].dim)
+               : p == TY_P_sub ? ty_dim_sub(b->g, x[0].dim, x[1].dim)
+               : p == TY_P_mul ? ty_dim_mul(b->g, x[0].dim, x[1].dim)
+                               : -1;
+    if (d >= 0) return (ty_lv){ -1, d }; /* what is too large for a dim wraps around as numbers do */
   }
   note_fused(b, n);
   r.prim = p;
