@@ -1,11 +1,11 @@
 """Inner loops of the compiled kernels under llvm-mca: cycles by its model of a CPU, and the share of that CPU's modelled peak.
 
-mca.py [--arm BUILD] [--x86 BUILD] [--markdown FILE]: BUILD are Meson build directories. The peak is what the model gives to
+mca.py [--arm BUILD] [--x86 BUILD] [--markdown FILE] [--only kernels|loops]: BUILD are Meson build directories; FILE's tables are replaced
+by new ones, its text stays. The peak is what the model gives to
 independent instructions of the kernel's own kind, so that shares say what the loop loses and not what the model thinks of a unit.
 """
 
 import argparse
-import json
 import pathlib
 import re
 import shutil
@@ -78,17 +78,18 @@ def cycles(machine, cpu: str, body, tries: int = 400) -> float:
     lines = []
     for text in body:
         text = re.sub(r"\b(?:0x)?[0-9a-f]+ <[^>]*>", "loop", text)
-        lines.append(text.replace("{sae}", ""))
+        lines.append(text.replace("{sae},", ""))
     with tempfile.NamedTemporaryFile("w", suffix=".s") as f:
         f.write("loop:\n" + "\n".join(lines) + "\n")
         f.flush()
-        command = [mca_program(), f"-mtriple={machine[0]}-linux-gnu", f"-mcpu={cpu}", f"-iterations={tries}", "--json", f.name]
+        command = [mca_program(), f"-mtriple={machine[0]}-linux-gnu", f"-mcpu={cpu}", f"-iterations={tries}"]
+        command += ["-resource-pressure=false", "-instruction-info=false", f.name]
         if machine[2] and cpu.startswith("neoverse"):
             command.insert(1, f"-mattr={machine[2] if cpu != 'neoverse-n1' else '+dotprod,+fullfp16'}")
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr[:400])
-    return json.loads(done.stdout)["CodeRegions"][0]["SummaryView"]["TotalCycles"] / tries
+    return int(re.search(r"Total Cycles: +(\d+)", done.stdout)[1]) / tries
 
 
 def products(body):
@@ -134,20 +135,37 @@ def rows(build: pathlib.Path, machine, tiers):
                     yield tier, kernel, cpu, one.split()[0], n, took, least / took
 
 
+def replaced(text: str, tables: dict) -> str:
+    """text with the tables that begin so in place of those it has, or at its end."""
+    for head, lines in tables.items():
+        new = "\n".join(lines) + "\n"
+        old = re.search(rf"^{re.escape(head)}.*\n(?:\|.*\n)*", text, re.M)
+        text = text[: old.start()] + new + text[old.end() :] if old else f"{text}\n{new}"
+    return text
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arm", type=pathlib.Path, default=pathlib.Path("build-aarch64"))
     parser.add_argument("--x86", type=pathlib.Path, default=pathlib.Path("build"))
     parser.add_argument("--markdown", type=pathlib.Path)
+    parser.add_argument("--only", choices=("kernels", "loops"))
     args = parser.parse_args()
-    lines = ["| tier | kernel | CPU | instruction | of them in the loop | cycles | share of the modelled peak |", "|---|---|---|---|---|---|---|"]
-    print(lines[0], lines[1], sep="\n")
-    for build, machine, tiers in ((args.x86, X86, ("avx2", "avx512")), (args.arm, ARM, ("neon", "sve128", "sve256"))):
-        for tier, kernel, cpu, name, n, took, share in rows(build, machine, tiers):
-            lines.append(f"| {tier} | {kernel} | {cpu} | {name} | {n} | {took:.2f} | {share:.1%} |")
-            print(lines[-1], flush=True)
+    tables = {}
+    if args.only != "loops":
+        lines = ["| tier | kernel | CPU | instruction | of them in the loop | cycles | share of the modelled peak |", "|---|---|---|---|---|---|---|"]
+        print(lines[0], lines[1], sep="\n")
+        for build, machine, tiers in ((args.x86, X86, ("avx2", "avx512")), (args.arm, ARM, ("neon", "sve128", "sve256"))):
+            for tier, kernel, cpu, name, n, took, share in rows(build, machine, tiers):
+                lines.append(f"| {tier} | {kernel} | {cpu} | {name} | {n} | {took:.2f} | {share:.1%} |")
+                print(lines[-1], flush=True)
+        tables["| tier |"] = lines
+    if args.only != "kernels":
+        import mca_loops
+
+        tables["| loop |"] = mca_loops.table(args.x86)
     if args.markdown:
-        args.markdown.write_text("\n".join(lines) + "\n")
+        args.markdown.write_text(replaced(args.markdown.read_text() if args.markdown.exists() else "", tables))
 
 
 if __name__ == "__main__":

@@ -28,10 +28,21 @@ TY_F ty_i64 ty_bits_f64(double a) { ty_i64 r; __builtin_memcpy(&r, &a, 8); retur
 TY_F double ty_float_i64(ty_i64 a) { double r; __builtin_memcpy(&r, &a, 8); return r; }
 TY_F float ty_pick_f32(int c, float a, float b) { return ty_float_i32((ty_bits_f32(a) & -c) | (ty_bits_f32(b) & (c - 1))); } /* c: 0 or 1 */
 TY_F double ty_pick_f64(int c, double a, double b) { return ty_float_i64((ty_bits_f64(a) & -(ty_i64)c) | (ty_bits_f64(b) & ((ty_i64)c - 1))); }
-TY_F float ty_clamp_f32(float a, float lo, float hi) { /* keeps NaN; two steps, so that it becomes max and min */
+/* The larger and the smaller of a number k and a, and a between two; a NaN in a is kept. Where the processor's max keeps NaN in one
+ * operand (x86) these are one instruction each. AArch64's compilers turn a select with a constant round, to a comparison that the
+ * machine lacks (seven instructions); it has IEEE 754-2008's maxNum and minNum. */
+#ifdef __aarch64__
+#define TY_MAX_NUMBER(X, a, k) ((a) != (a) ? (a) : __builtin_fmax##X(a, k))
+#define TY_MIN_NUMBER(X, a, k) ((a) != (a) ? (a) : __builtin_fmin##X(a, k))
+TY_F float ty_clamp_f32(float a, float lo, float hi) { return a != a ? a : __builtin_fminf(__builtin_fmaxf(a, lo), hi); }
+#else
+#define TY_MAX_NUMBER(X, a, k) ((k) > (a) ? (k) : (a))
+#define TY_MIN_NUMBER(X, a, k) ((k) < (a) ? (k) : (a))
+TY_F float ty_clamp_f32(float a, float lo, float hi) { /* two steps, so that it becomes max and min */
   const float x = lo > a ? lo : a;
   return hi < x ? hi : x;
 }
+#endif
 TY_F float ty_pow2_f32(ty_i32 n) { return ty_float_i32((ty_i32)((ty_u32)(n + 127) << 23)); } /* -126 <= n <= 127 */
 
 /* ---- Integers: wrap, never trap ---- */
@@ -73,12 +84,12 @@ TY_F ty_u8 ty_abs_u8(ty_u8 a) { return a; }
 /* ---- Floats: what both widths share. Two selects, not one with an or: gcc leaves chains of those as branches ---- */
 #define TY_FLOAT_COMMON(T, S, B, X) \
   TY_F T ty_max_##S(T a, T b) { \
-    if (__builtin_constant_p(b) && b == b) return b > a ? b : a; /* a number: one comparison keeps a NaN in a */ \
+    if (__builtin_constant_p(b) && b == b) return TY_MAX_NUMBER(X, a, b); \
     T r = a > b ? a : b; \
     return a != a ? a : r; \
   } \
   TY_F T ty_min_##S(T a, T b) { \
-    if (__builtin_constant_p(b) && b == b) return b < a ? b : a; \
+    if (__builtin_constant_p(b) && b == b) return TY_MIN_NUMBER(X, a, b); \
     T r = a < b ? a : b; \
     return a != a ? a : r; \
   } \
@@ -232,7 +243,7 @@ TY_F float ty_cos_f32(float a) { return ty_sin_quadrant_f32(a, 1); }
 
 /* ---- erf and erfc ---- */
 TY_F float ty_erf_f32(float a) { /* 4 ulp (5 without FMA); a P(a^2), the argument of P centred, which keeps its terms small */
-  const float z = a * a, t = (z > 15.6025f ? 15.6025f : z) * 0x1.0685a4p-3f - 1.0f; /* beyond 3.95, P stays and y passes 1 */
+  const float z = a * a, t = TY_MIN_NUMBER(f, z, 15.6025f) * 0x1.0685a4p-3f - 1.0f; /* beyond 3.95, P stays and y passes 1 */
   float p = -0x1.fe31aap-11f;
   p = p * t + 0x1.39583ep-9f;
   p = p * t + -0x1.83827ap-10f;

@@ -138,7 +138,7 @@ static void test_random(ty_isa isa, uint64_t first, int count) {
   dlclose(so);
 }
 
-#include "loop_kernels.h"
+#include "loop_check.h"
 
 int main(int argc, char **argv) {
   ctx = ty_ctx_create();

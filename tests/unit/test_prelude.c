@@ -1,5 +1,6 @@
 /* test_prelude.c: every function of emitted code's prelude against libm in double, special values included, as the interpreter
- * compiles it and as each ISA level of this machine does; half conversions against the compiler's; integers at their edges. */
+ * compiles it and as each ISA level of this machine does; half conversions against the compiler's; integers at their edges.
+ * test_prelude [PART [LEVEL]]: one value in PART, that level only. */
 #define _GNU_SOURCE 1
 #include "check.h"
 #include "emit/cc.h"
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 enum { N = 4096, STEP = 2003 };
+static unsigned part = 1;
 typedef void (*sweep_fn)(const float *x, float *y, int n);
 typedef struct row { const char *name; double (*want)(double); double ulp, limit; } row; /* |x| above the limit is not checked */
 static const row rows[] = {
@@ -41,7 +43,7 @@ static void sweep(const row *r, sweep_fn fn, const char *what) {
     int n = 0;
     if (u == 0)
       for (; n < (int)(sizeof special / 4); n++) x[n] = special[n];
-    for (; n < N && u < 1ull << 32; n++, u += STEP) {
+    for (; n < N && u < 1ull << 32; n++, u += (uint64_t)STEP * part) {
       const uint32_t b = (uint32_t)u;
       memcpy(&x[n], &b, 4);
     }
@@ -107,15 +109,16 @@ static void test_level(ty_ctx *ctx, const char *dir, ty_isa isa, const char *wha
   dlclose(lib);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
   static const char *const plain[] = {"-nostdinc", NULL};
   static const char *const interp[] = {"-nostdinc", "-ffp-contract=off", NULL};
   char dir[] = "/tmp/ty_prelude_XXXXXX";
   ty_ctx *ctx = ty_ctx_create();
   if (!mkdtemp(dir)) return 1;
-  test_level(ctx, dir, TY_ISA_PORTABLE, "interpreter", interp);
+  if (argc > 1 && atoi(argv[1]) > 0) part = (unsigned)atoi(argv[1]);
+  if (argc < 3) test_level(ctx, dir, TY_ISA_PORTABLE, "interpreter", interp);
   for (int isa = TY_ISA_PORTABLE + 1; isa < TY_NISA; isa++)
-    if (ty_cpu_runs((ty_isa)isa)) test_level(ctx, dir, (ty_isa)isa, ty_isa_name((ty_isa)isa), plain);
+    if (ty_cpu_runs((ty_isa)isa) && (argc < 3 || !strcmp(argv[2], ty_isa_name((ty_isa)isa)))) test_level(ctx, dir, (ty_isa)isa, ty_isa_name((ty_isa)isa), plain);
   rmdir(dir);
   ty_ctx_destroy(ctx);
   return check_done();
