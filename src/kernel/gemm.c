@@ -51,17 +51,18 @@ static gemm_plan gemm_plan_make(const ty_kernels *ks, const ty_gemm *g) {
 
 size_t ty_gemm_f32_scratch(const ty_kernels *ks, const ty_gemm *g) { return (size_t)gemm_plan_make(ks, g).bytes; }
 
-/* Threads form a grid: tm parts of the rows times nt/tm parts of the line of all panels of all products. Rows are split only
- * where that shortens the longest share by more than 5 %, because each part of the rows reads B again. Who makes rows of A into bytes
- * does so for all of its panels: what one and a half panels cost. */
+/* Threads form a grid: tm parts of the rows times nt/tm parts of the line of all panels of all products. The grid that costs least is
+ * taken, in cycles by a rough model: multiply-adds; B, which each block of rows reads again; A, which comes from other threads' caches,
+ * of as many products as a part of the line touches. Making rows of A into bytes costs what one and a half panels do. */
 static int64_t gemm_row_parts(const ty_kernels *ks, const ty_gemm *g, int64_t line, int nt) {
-  int64_t strips = kernel_ceil(g->m, ks->mr), most = strips, extra = 0;
-  if (ty_products_get(ks, g->format)->finish) extra = 3, most = kernel_max(1, strips * ks->mr / K_BLOCK_ROWS);
-  int64_t best = 1, cost = strips * (2 * kernel_ceil(line, nt) + extra);
-  if (line % nt == 0 && !extra) return 1;
-  for (int64_t tm = 2; tm <= nt && tm <= most; tm++) {
-    int64_t c = kernel_ceil(strips, tm) * (2 * kernel_ceil(line, nt / tm) + extra);
-    if (c * 20 < cost * 19) best = tm, cost = c;
+  int64_t strips = kernel_ceil(g->m, ks->mr), panels = ty_packed_b_panels(ks->nr, g->n), best = 1, most = strips;
+  double least = 0, k = (double)g->k, per_a = 1, per_b = g->b_strided ? 1 : 0.25;
+  if (ty_products_get(ks, g->format)->finish) per_a = 1.5 * ks->nr / (2 * ks->lanes), most = kernel_max(1, strips * ks->mr / K_BLOCK_ROWS);
+  for (int64_t tm = 1; tm <= nt && tm <= most; tm++) {
+    int64_t rows = kernel_ceil(strips, tm) * ks->mr, units = kernel_ceil(line, nt / tm), products = kernel_ceil(units, panels);
+    double m = (double)rows, n = (double)(units == line ? g->batch * g->heads * kernel_up(g->n, ks->lanes) : units * ks->nr);
+    double cost = (m * n / (2 * ks->lanes) + (double)kernel_ceil(rows, ROWS_MAX) * n * per_b + m * (double)products * per_a) * k;
+    if (tm == 1 || cost < least) best = tm, least = cost;
   }
   return best;
 }
