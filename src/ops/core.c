@@ -345,11 +345,24 @@ static ty_status blas_dtype(ty_graph *g, const ty_value *a, const ty_value *b) {
   return dtype_is(g, b, a->dtype);
 }
 
+static ty_status format_known(ty_graph *g, const char *name) {
+  ty_format f;
+  return ty_format_parse(name, &f) ? TY_OK : ty_fail(g->ctx, TY_INVALID, "no format of weights is called '%.40s'", name);
+}
+
+static ty_status format_wide(ty_graph *g, const ty_arg *a) { /* of a product without weights */
+  ty_format f;
+  if (a->kind != TY_ARG_STR) return TY_OK;
+  TY_TRY(format_known(g, a->str));
+  return ty_format_parse(a->str, &f) && ty_formats[f].bits < 16 ? ty_fail(g->ctx, TY_INVALID, "no product in %s", a->str) : TY_OK;
+}
+
 ty_status ty_core_matmul_infer(ty_graph *g, ty_node *n) {
   ty_value *a = n->args[0].value, *b = n->args[1].value;
   int r = 0;
   ty_dim shape[TY_MAX_RANK];
   TY_TRY(blas_dtype(g, a, b));
+  TY_TRY(format_wide(g, &n->args[2]));
   if (a->rank < 2 || b->rank < 2) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d of a matrix product", a->rank, b->rank);
   ty_dim inner = a->shape[a->rank - 1], of_b = b->shape[b->rank - 2];
   bool number = ty_dim_is_const(g, inner, NULL) || ty_dim_is_const(g, of_b, NULL); /* it may be packed by that number */
@@ -382,11 +395,6 @@ static ty_dim packed_bytes(ty_graph *g, ty_dim k, ty_dim n) {
   ty_dim panel = ty_dim_const(g, PACK_PANEL);
   ty_dim panels = ty_dim_div(g, ty_dim_add(g, n, ty_dim_const(g, PACK_PANEL - 1)), panel);
   return ty_dim_mul(g, ty_dim_mul(g, ty_dim_mul(g, panels, panel), k), ty_dim_const(g, 4));
-}
-
-static ty_status format_known(ty_graph *g, const char *name) {
-  ty_format f;
-  return ty_format_parse(name, &f) ? TY_OK : ty_fail(g->ctx, TY_INVALID, "no format of weights is called '%.40s'", name);
 }
 
 ty_status ty_core_pack_infer(ty_graph *g, ty_node *n) {
@@ -518,6 +526,7 @@ ty_status ty_core_rnn_infer(ty_graph *g, ty_node *n) {
 ty_status ty_core_attention_infer(ty_graph *g, ty_node *n) {
   ty_value *q = n->args[0].value, *k = n->args[1].value, *v = n->args[2].value;
   TY_TRY(blas_dtype(g, q, k));
+  TY_TRY(format_wide(g, &n->args[8]));
   TY_TRY(dtype_is(g, v, q->dtype));
   if (q->rank != 4 || k->rank != 4 || v->rank != 4) return ty_fail(g->ctx, TY_INVALID, "ranks %d, %d, %d", q->rank, k->rank, v->rank);
   TY_TRY(same(g, q->shape[0], k->shape[0], "batch"));

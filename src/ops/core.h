@@ -22,7 +22,8 @@
  *                               is there: "sum" "prod" "max" "min"; out of range raises
  * ty.bag(table, index, starts, weights?, kind, bags, without)   table [r, w], index i64 [j], starts i64 [bags] or [bags + 1] -> [bags, w]:
  *                               "sum", "mean" or "max" of the rows of each bag, see ty_step_routine; rows named `without` do not count
- * ty.matmul(a, b)               a [..., M, K], b [..., K, N]: batch dims broadcast; float32 or float64
+ * ty.matmul(a, b, format?)      a [..., M, K], b [..., K, N]: batch dims broadcast; float32 or float64. format, for float32: "bf16": a product in
+ *                               bfloat16, as for ty.linear; None: as fpmath has it
  * ty.linear(x, w, bias?)        x [..., K], w [N, K], bias [N]; also x float32 and w bfloat16, for a product in bfloat16: x is rounded to it
  *                               (in packed words; where the CPU or the kernel has none, float32 multiplies), sums and result are float32
  * ty.pack(w, format)            weight [N, K] in kernel layout (opaque bytes, u8 rank 1; the shape is that of "f32", not the size in memory);
@@ -34,8 +35,9 @@
  * ty.conv_pack(w, stride, dilation, groups, out, format)   w in kernel layout (opaque bytes; the shape is the plain weight's, not the size in memory);
  *                               the kernel is chosen from these arguments (out: 0 where symbolic), so that ty.conv_packed names the same ones
  * ty.conv_packed(x, packed, channels, kernel, stride, padding, dilation, groups, out)   the same from the packed weight; channels: O
- * ty.attention(q, k, v, mask?, bias?, is_causal, scale, empty_nan)   q [B,H,S,D], k, v [B,Hkv,Sk,D(v)]; mask bool or float, bias float, both broadcastable to [B,H,S,Sk];
- *                               a row with no key to attend to gives 0, or NaN with empty_nan
+ * ty.attention(q, k, v, mask?, bias?, is_causal, scale, empty_nan, format?)   q [B,H,S,D], k, v [B,Hkv,Sk,D(v)]; mask bool or float, bias float, both broadcastable to [B,H,S,Sk];
+ *                               a row with no key to attend to gives 0, or NaN with empty_nan;
+ *                               format: that of its products, as for ty.matmul
  * ty.rnn(x, whh, bhh?, whr?, h0, c0?, kind, hidden, batch_first)   recurrent layer over time, see ty_rnn of kernel.h and ty_step_rnn of program.h:
  *                               x [t, b, d*gates*h] ([b, t, ..] if batch_first) -> all results in one flat value: y, last cell state, room
  * ty.layer_norm / rms_norm / softmax are NOT core: they lower to reduce + elementwise and fuse into one loop.
@@ -63,11 +65,13 @@ void ty_c_remap_at(ty_graph *, const ty_node *remap, const ty_dim *at, ty_dim *x
 ty_value *ty_c_index(ty_graph *, ty_value *x, ty_value *const *indices); /* x->rank entries */
 ty_value *ty_c_reduce(ty_graph *, const char *kind, ty_value *, int ndims, const int *dims, bool keepdim);
 ty_value *ty_c_cat(ty_graph *, int n, ty_value *const *, int dim);
-ty_value *ty_c_matmul(ty_graph *, ty_value *a, ty_value *b);
+ty_value *ty_c_matmul(ty_graph *, ty_value *a, ty_value *b, ty_arg format); /* format: a string or none; see ty_c_format_of */
+ty_arg ty_c_format_of(ty_dtype); /* of products of operands of a type */
 ty_value *ty_c_linear(ty_graph *, ty_value *x, ty_value *w, ty_value *bias);
 typedef struct ty_conv_args { int64_t groups, stride[3], pad[3], dil[3]; ty_dim out[3]; } ty_conv_args; /* as many of each as spatial dims */
 ty_value *ty_c_conv(ty_graph *, ty_value *x, ty_value *w, const ty_conv_args *);
-ty_value *ty_c_attention(ty_graph *, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale, bool empty_nan);
+ty_value *ty_c_attention(ty_graph *, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale, bool empty_nan,
+                         ty_arg format);
 /* Broadcast of two shapes by PyTorch's rule; TY_INVALID when they do not match. */
 ty_status ty_broadcast(ty_graph *, int ra, const ty_dim *a, int rb, const ty_dim *b, int *r, ty_dim *out);
 #endif

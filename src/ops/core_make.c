@@ -1,4 +1,5 @@
 /* core_make.c: the short builders of core.h over ty_make. */
+#include "kernel/kernel.h"
 #include "ops/ops.h"
 
 static ty_value *make(ty_graph *g, int op, int n, const ty_arg *args) { return ty_make(g, op, n, args); }
@@ -110,9 +111,11 @@ ty_value *ty_c_cat(ty_graph *g, int n, ty_value *const *xs, int dim) {
   return make(g, TY_OP_cat, 2, (ty_arg[]){values(n, xs), ty_arg_int(ty_dim_const(g, dim))});
 }
 
-ty_value *ty_c_matmul(ty_graph *g, ty_value *a, ty_value *b) {
+ty_arg ty_c_format_of(ty_dtype d) { return d == TY_bf16 ? ty_arg_str(ty_formats[TY_FORMAT_bf16].name) : (ty_arg){0}; }
+
+ty_value *ty_c_matmul(ty_graph *g, ty_value *a, ty_value *b, ty_arg format) {
   if (!a || !b) return NULL;
-  return make(g, TY_OP_matmul, 2, (ty_arg[]){ty_arg_value(a), ty_arg_value(b)});
+  return make(g, TY_OP_matmul, 3, (ty_arg[]){ty_arg_value(a), ty_arg_value(b), format});
 }
 
 ty_value *ty_c_linear(ty_graph *g, ty_value *x, ty_value *w, ty_value *bias) {
@@ -130,8 +133,9 @@ ty_value *ty_c_conv(ty_graph *g, ty_value *x, ty_value *w, const ty_conv_args *c
   return make(g, TY_OP_conv, 7, (ty_arg[]){ty_arg_value(x), ty_arg_value(w), ints(n, d[0]), ints(n, d[1]), ints(n, d[2]), ty_arg_int(ty_dim_const(g, c->groups)), ints(n, d[3])});
 }
 
-ty_value *ty_c_attention(ty_graph *g, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale, bool empty_nan) {
+ty_value *ty_c_attention(ty_graph *g, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale, bool empty_nan,
+                         ty_arg format) {
   if (!q || !k || !v) return NULL;
-  return make(g, TY_OP_attention, 8, (ty_arg[]){ty_arg_value(q), ty_arg_value(k), ty_arg_value(v), ty_arg_value(mask), ty_arg_value(bias), ty_arg_bool(causal), ty_arg_float(scale),
-    ty_arg_bool(empty_nan)});
+  return make(g, TY_OP_attention, 9, (ty_arg[]){ty_arg_value(q), ty_arg_value(k), ty_arg_value(v), ty_arg_value(mask), ty_arg_value(bias), ty_arg_bool(causal), ty_arg_float(scale),
+    ty_arg_bool(empty_nan), format});
 }

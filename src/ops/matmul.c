@@ -48,6 +48,7 @@ static ty_value *product(ty_graph *g, ty_value *a, ty_value *b, ty_value *bias) 
   static const int swap[2] = { 1, 0 };
   if (!a || !b) return NULL;
   ty_dtype c = ty_o_compute(a->dtype);
+  ty_arg format = ty_c_format_of(a->dtype);
   a = ty_c_cast(g, a, c);
   bias = ty_c_cast(g, bias, c);
   if (b->rank == 2) {
@@ -55,7 +56,7 @@ static ty_value *product(ty_graph *g, ty_value *a, ty_value *b, ty_value *bias) 
     if (w && is_constant(w)) return ty_c_linear(g, a, as_weight(g, w), bias);
     if (is_constant(b)) return ty_c_linear(g, a, as_weight(g, ty_c_permute(g, b, swap)), bias);
   }
-  ty_value *r = ty_c_matmul(g, a, ty_c_cast(g, b, c));
+  ty_value *r = ty_c_matmul(g, a, ty_c_cast(g, b, c), format);
   return bias ? ty_o2(g, TY_P_add, r, bias) : r;
 }
 

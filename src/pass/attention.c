@@ -9,6 +9,7 @@ typedef struct ty_match {
   double scale;
   ty_value *add[2]; int nadd;
   ty_value *q, *k;  /* k as [.., Sk, D] */
+  ty_arg format;    /* of their product */
 } ty_match;
 
 static bool last_reduce(ty_graph *g, const ty_value *v, const char *kind, const ty_value *of) {
@@ -58,7 +59,7 @@ static bool scores(ty_match *m, ty_value *x) {
   if (ty_is_prim_op(x, TY_P_add)) return sum_of(m, x);
   ty_value *y = unscale(m->g, x, &c);
   if (!ty_is_op(y, TY_OP_matmul) || y->dtype != TY_f32 || m->uses[y->id] != (y == m->top ? 2 : 1)) return false;
-  m->scale = c;
+  m->scale = c, m->format = y->def->args[2];
   double qs = 1, ks = 1;
   m->q = unscale(m->g, y->def->args[0].value, &qs);
   ty_value *kt = unscale(m->g, y->def->args[1].value, &ks);
@@ -95,7 +96,7 @@ static ty_value *rewrite(ty_graph *g, const int *uses, ty_node *n) {
     if (m.q->shape[i] != m.k->shape[i] || m.q->shape[i] != v->shape[i]) return NULL;
   int r = p->rank;
   ty_value *a = ty_c_attention(g, four(g, m.q), four(g, m.k), four(g, v), m.nadd ? four_mask(g, m.add[0], r) : NULL,
-                               m.nadd > 1 ? four_mask(g, m.add[1], r) : NULL, false, m.scale, true);
+                               m.nadd > 1 ? four_mask(g, m.add[1], r) : NULL, false, m.scale, true, m.format);
   return ty_c_reshape(g, a, o->rank, o->shape);
 }
 

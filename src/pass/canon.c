@@ -28,7 +28,7 @@ static ty_value *unmerge(ty_graph *g, ty_node *n) {
   if (a4->rank != 4 || b4->rank != 4 || a4->shape[0] != b4->shape[0] || a4->shape[1] != b4->shape[1]) return NULL;
   if (a4->shape[2] != a->shape[1] || a4->shape[3] != a->shape[2] || b4->shape[2] != b->shape[1] || b4->shape[3] != b->shape[2]) return NULL;
   ty_value *o = n->outs[0];
-  return ty_c_reshape(g, ty_c_matmul(g, a4, b4), o->rank, o->shape);
+  return ty_c_reshape(g, ty_c_matmul(g, a4, b4, n->args[2]), o->rank, o->shape);
 }
 
 /* Swapping the matrix dims of a merged batch [BH, S, D] happens before merging: what is left is a merged batch again. */

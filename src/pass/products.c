@@ -10,6 +10,12 @@ static ty_value *transposed(ty_graph *g, ty_value *w) {
   if (ty_is_op(w, TY_OP_permute) && w->rank == 2) return w->def->args[0].value; /* w is square-swapped already */
   return ty_c_permute(g, w, swap);
 }
+/* The weight that a product with constant w [K, N] has as a linear: its dtype says in what it is computed. */
+static ty_value *weight(ty_graph *g, const ty_node *product) {
+  bool half = product->args[2].kind == TY_ARG_STR && !strcmp(product->args[2].str, ty_formats[TY_FORMAT_bf16].name);
+  ty_value *w = transposed(g, product->args[1].value);
+  return half ? ty_c_cast(g, w, TY_bf16) : w;
+}
 
 /* matmul(x [..., K], w [K, N]) with constant w */
 static bool const_product(const bool *c, const ty_value *v) {
@@ -39,17 +45,17 @@ ty_status ty_pass_linear(ty_graph *g) {
         ty_value *p = n->args[k].value, *b = n->args[1 - k].value;
         if (p->id < nc && b->id < nc && const_product(c, p) && uses[p->id] == 1 && ty_same_shape(p, o) && is_bias(g, c, b, o)) {
           ty_value *b1 = ty_c_reshape(g, b, 1, &b->shape[b->rank - 1]);
-          r = ty_c_linear(g, p->def->args[0].value, transposed(g, p->def->args[1].value), b1);
+          r = ty_c_linear(g, p->def->args[0].value, weight(g, p->def), b1);
         }
       }
-    else if (const_product(c, o) && uses[o->id] != 1) r = ty_c_linear(g, n->args[0].value, transposed(g, n->args[1].value), NULL);
+    else if (const_product(c, o) && uses[o->id] != 1) r = ty_c_linear(g, n->args[0].value, weight(g, n), NULL);
     else if (const_product(c, o)) { /* only where no bias add takes it */
       bool taken = false;
       for (ty_node *u = n->next; u && !taken; u = u->next)
         if (u->op == ty_op_of_prim(TY_P_add))
           for (int k = 0; k < 2; k++)
             taken |= u->args[k].value == o && u->args[1 - k].value->id < nc && ty_same_shape(o, u->outs[0]) && is_bias(g, c, u->args[1 - k].value, u->outs[0]);
-      if (!taken) r = ty_c_linear(g, n->args[0].value, transposed(g, n->args[1].value), NULL);
+      if (!taken) r = ty_c_linear(g, n->args[0].value, weight(g, n), NULL);
     }
     if (r && !ty_remap_set(&m, o, r)) st = ty_pass_nomem(g);
   }
@@ -157,7 +163,7 @@ static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
   if (n->op == TY_OP_matmul) {
     if (x->rank <= 2 || w->rank != 2) return NULL;
     ty_dim flat[2] = { ty_dim_product(g, x->rank - 1, x->shape), x->shape[x->rank - 1] };
-    return ty_c_reshape(g, ty_c_matmul(g, ty_c_reshape(g, x, 2, flat), w), o->rank, o->shape);
+    return ty_c_reshape(g, ty_c_matmul(g, ty_c_reshape(g, x, 2, flat), w, n->args[2]), o->rank, o->shape);
   }
   if (n->op == TY_OP_conv) return packed_conv(g, c, nc, n);
   if (n->op != TY_OP_linear) return NULL;
@@ -167,7 +173,7 @@ static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
   if (packs) r = packed_gemm(g, x, w, linear_format(g, w));
   else {
     ty_dim flat[2] = { ty_dim_product(g, x->rank - 1, x->shape), x->shape[x->rank - 1] };
-    r = ty_c_matmul(g, ty_c_reshape(g, x, 2, flat), transposed(g, ty_c_cast(g, w, x->dtype)));
+    r = ty_c_matmul(g, ty_c_reshape(g, x, 2, flat), transposed(g, ty_c_cast(g, w, x->dtype)), ty_c_format_of(w->dtype));
   }
   r = ty_c_reshape(g, r, o->rank, o->shape);
   if (n->args[2].kind == TY_ARG_VALUE) r = ty_c_prim(g, TY_P_add, r, n->args[2].value, NULL);

@@ -118,6 +118,13 @@ static ty_dim gemm_flops(ty_sc *s, ty_dim batch, ty_dim m, ty_dim n, ty_dim k) {
   return ty_dim_product(s->g, 5, f);
 }
 
+/* In what a product without packed weights is computed. */
+static ty_format format_of(ty_sc *s, const ty_arg *own) {
+  ty_format f = TY_FORMAT_f32;
+  ty_format_parse(own->kind == TY_ARG_STR ? own->str : s->g->format, &f);
+  return f;
+}
+
 static bool fill_gemm(ty_sc *s, ty_node *n, ty_step_gemm *g, ty_dim *flops) {
   ty_value *a = n->args[0].value, *b = n->args[1].value, *o = n->outs[0], *base;
   ty_dim off, st[TY_MAX_RANK], sb[TY_MAX_RANK], so[TY_MAX_RANK], m, ld, one = ty_dim_const(s->g, 1);
@@ -146,7 +153,7 @@ static bool fill_gemm(ty_sc *s, ty_node *n, ty_step_gemm *g, ty_dim *flops) {
   if (!ty_sc_layout(s, b, &base, &off, sb)) return false;
   g->b = ty_sc_place(s, base)->buf;
   g->b_off = ex(s, off);
-  if (!g->f64) ty_format_parse(s->g->format, &g->format);
+  if (!g->f64) g->format = format_of(s, &n->args[2]);
   g->ldk = ex(s, sb[b->rank - 2]);
   g->ldn = ex(s, sb[b->rank - 1]);
   ty_dim so_off;
@@ -251,7 +258,7 @@ static ty_status emit_attention(ty_sc *s, ty_node *n) {
   a.batch = ex(s, q->shape[0]); a.heads = ex(s, q->shape[1]); a.kv_heads = ex(s, k->shape[1]);
   a.sq = ex(s, q->shape[2]); a.sk = ex(s, k->shape[2]); a.d = ex(s, q->shape[3]); a.dv = ex(s, v->shape[3]);
   for (int i = 0; i < 4; i++) a.mask_stride[i] = a.bias_stride[i] = lit(s, 0);
-  ty_format_parse(s->g->format, &a.format);
+  a.format = format_of(s, &n->args[8]);
   if (n->args[3].kind == TY_ARG_VALUE) {
     a.mask_is_bool = n->args[3].value->dtype == TY_bool;
     if (!strides4(s, n->args[3].value, o, &a.mask, &a.mask_off, a.mask_stride)) return ty_fail(s->ctx, TY_INTERNAL, "attention mask is not affine");

@@ -158,13 +158,14 @@ static void test_infer(void) {
   CHECK(ty_c_cat(g, 2, (ty_value *[]){b, b}, 0) && !ty_c_cat(g, 2, (ty_value *[]){b, a}, 0) && ty_c_cat(g, 1, &b, 0) == b);
   ty_value *w = INPUT(TY_f32, K(50), K(4)), *q = INPUT(TY_f32, s, K(12), u, K(64)), *kv = INPUT(TY_f32, s, K(4), u, K(64));
   CHECK(ty_c_linear(g, a, w, NULL)->shape[2] == K(50) && !ty_c_linear(g, a, w, i));
-  CHECK(ty_c_matmul(g, q, ty_c_permute(g, q, (int[]){0, 1, 3, 2}))->shape[3] == u && !ty_c_matmul(g, q, q));
+  CHECK(ty_c_matmul(g, q, ty_c_permute(g, q, (int[]){0, 1, 3, 2}), (ty_arg){0})->shape[3] == u && !ty_c_matmul(g, q, q, (ty_arg){0}));
+  CHECK(!ty_c_matmul(g, q, ty_c_permute(g, q, (int[]){0, 1, 3, 2}), ty_arg_str("int8")));
   ty_value *p = ty_make(g, TY_OP_pack, 2, (ty_arg[]){ty_arg_value(w), ty_arg_str("f32")});
   CHECK(p && ty_dim_is(g, p->shape[0], 96 * 4 * 4));
   CHECK(ty_make(g, TY_OP_gemm, 3, (ty_arg[]){ty_arg_value(a), ty_arg_value(p), ty_arg_int(K(50))}) != NULL);
   CHECK(!ty_make(g, TY_OP_gemm, 3, (ty_arg[]){ty_arg_value(a), ty_arg_value(p), ty_arg_int(K(500))}));
-  CHECK(ty_c_attention(g, q, kv, kv, NULL, NULL, true, 0.125, false)->shape[1] == K(12) && !ty_c_attention(g, kv, q, q, NULL, NULL, true, 0.125, false));
-  CHECK(ty_c_attention(g, q, kv, kv, INPUT(TY_bool, u), INPUT(TY_f32, K(1), K(1), u, u), false, 1, false) && !ty_c_attention(g, q, kv, kv, INPUT(TY_i64, u), NULL, false, 1, false));
+  CHECK(ty_c_attention(g, q, kv, kv, NULL, NULL, true, 0.125, false, (ty_arg){0})->shape[1] == K(12) && !ty_c_attention(g, kv, q, q, NULL, NULL, true, 0.125, false, (ty_arg){0}));
+  CHECK(ty_c_attention(g, q, kv, kv, INPUT(TY_bool, u), INPUT(TY_f32, K(1), K(1), u, u), false, 1, false, (ty_arg){0}) && !ty_c_attention(g, q, kv, kv, INPUT(TY_i64, u), NULL, false, 1, false, (ty_arg){0}));
   CHECK(ty_c_dimval(g, s)->rank == 0 && ty_c_iota(g, 1, &s, 0)->dtype == TY_i64 && !ty_c_iota(g, 1, &s, 1));
   CHECK(!ty_make(g, TY_OP_scan, 3, (ty_arg[]){ty_arg_value(a), ty_arg_str("max"), ty_arg_int(K(0))}));
   CHECK(ty_graph_verify(g) == TY_OK);
