@@ -219,7 +219,7 @@ static void main_text(deploy *d, const char *saved, ty_str *o) {
   const char *symbol;
   for (int i = 0; (symbol = ty_products_symbol(i, &format)); i++)
     if (format != TY_FORMAT_f32 && !ty_program_has_format(ty_model_program(d->model), format))
-      ty_str_add(o, "extern const int %s;\n__attribute__((visibility(\"hidden\"))) const int %s = -1;\n", symbol, symbol);
+      ty_str_add(o, "extern const int %s;\n__attribute__((weak, visibility(\"hidden\"))) const int %s = -1;\n", symbol, symbol);
   ty_header_entries(d->name, &d->face, o);
 }
 

@@ -16,6 +16,7 @@ static void stem(const char *path, ty_str *o) {
 /* What --precision takes: in which numbers matrix products are computed, and what tuyere.h calls them. */
 #define PRECISIONS "float32,bf16"
 static const char *const fpmath[] = { "f32", "bf16" };
+#define WEIGHTS "int8,int8wo,int4,int4g32,int4g128" /* what --weights takes */
 
 static int run(ty_cli *c) {
   ty_cli_model m = { 0 };
@@ -24,12 +25,14 @@ static int run(ty_cli *c) {
     if (!strcmp(c->given.p[i].opt->name, "static") || !strcmp(c->given.p[i].opt->name, "dynamic")) ty_str_add(&fixed, "%s%s", fixed.n ? "," : "", c->given.p[i].value);
   if (ty_cli_has(c, "output")) ty_str_add(&prefix, "%s", ty_cli_value(c, "output"));
   else stem(c->args[0], &prefix);
-  int precision = 0, code = ty_cli_word(c, "precision", PRECISIONS, &precision);
+  int precision = 0, format, code = ty_cli_word(c, "precision", PRECISIONS, &precision);
+  if (!code) code = ty_cli_word(c, "weights", WEIGHTS, &format);
   if (!code) code = prefix.failed || fixed.failed ? ty_cli_nomem(c) : ty_cli_model_open(c, c->args[0], &m);
   if (!code && !m.archive) code = ty_cli_fail(c, "%s: deployed already", m.path);
   double t = ty_now();
   ty_cli_progress(c, "compiling %s", c->args[0]);
-  tuyere_options o = { .targets = ty_cli_value(c, "target"), .fixed = fixed.n ? fixed.p : NULL, .fpmath = ty_cli_has(c, "precision") ? fpmath[precision] : NULL };
+  tuyere_options o = { .targets = ty_cli_value(c, "target"), .fixed = fixed.n ? fixed.p : NULL, .weights = ty_cli_value(c, "weights"),
+                       .fpmath = ty_cli_has(c, "precision") ? fpmath[precision] : NULL };
   if (!code && tuyere_model_deploy(c->ctx, m.file, &o, prefix.p)) code = ty_cli_fail(c, "%s", tuyere_error(c->ctx));
   t = ty_now() - t;
   ty_cli_progress(c, NULL);
@@ -70,6 +73,7 @@ static const ty_cli_opt opts[] = {
   { "static", 0, "NAME=1x128", "sizes that are fixed for an input (-1: left as archived)" },
   { "dynamic", 0, "NAME=1..8x2..512", "sizes that stay open, and between what (2..: no end);\nonly what was exported with dynamic shapes is open" },
   { "precision", 0, "NAME", "numbers of matrix products: " PRECISIONS },
+  { "weights", 0, "FORMAT", "those of linear layers in few bits: int8 (inputs of such layers, too), or weights\nalone: int8wo, int4 (a scale for 64 values), int4g32, int4g128" },
   { 0 },
 };
 const ty_cli_command ty_cli_compile = { "compile", "ARCHIVE", "makes a shared library that needs nothing but libc",

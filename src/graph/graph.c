@@ -180,18 +180,6 @@ void ty_graph_replace(ty_graph *g, ty_value *from, ty_value *to) {
   for (int i = 0; i < g->outputs.n; i++) swap_one(&s, &g->outputs.p[i]);
 }
 
-struct swap_many { ty_value **to; int n; };
-static void swap_many_one(void *user, ty_value **slot) {
-  struct swap_many *s = user;
-  for (int i = 0; i < s->n && s->to[(*slot)->id] && s->to[(*slot)->id] != *slot; i++) *slot = s->to[(*slot)->id];
-}
-
-void ty_graph_replace_many(ty_graph *g, ty_value **to) {
-  struct swap_many s = {to, g->values.n};
-  for (ty_node *n = g->first; n; n = n->next) ty_node_each_input(n, swap_many_one, &s);
-  for (int i = 0; i < g->outputs.n; i++) swap_many_one(&s, &g->outputs.p[i]);
-}
-
 static void count_one(void *user, ty_value **slot) { ((int *)user)[(*slot)->id]++; }
 
 int *ty_graph_use_counts(const ty_graph *g) {

@@ -145,9 +145,6 @@ void ty_graph_at(ty_graph *, ty_node *before); /* following nodes go before this
 void ty_graph_remove(ty_graph *, ty_node *);   /* its outputs must have no users */
 /* All uses of `from` (in nodes and outputs) become `to`. */
 void ty_graph_replace(ty_graph *, ty_value *from, ty_value *to);
-/* The same for many at once, in one scan: to[id] replaces the value of that id where it is not NULL. `to` has one entry a
- * value id and is followed along chains (a to b, b to c). */
-void ty_graph_replace_many(ty_graph *, ty_value **to);
 /* Calls f for each value argument (lists included) of a node; f may overwrite *slot. */
 void ty_node_each_input(ty_node *, void (*f)(void *user, ty_value **slot), void *user);
 /* Uses of every value, counted afresh: result has one entry a value id (outputs of the graph count as uses); caller ty_free()s. NULL: no memory. */

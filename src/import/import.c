@@ -405,6 +405,7 @@ static ty_status in_place(ar_importer *im, ar_call *c, int self) {
     c->names[1] = "value";
     c->nargs = 2;
   }
+  c->names[0] = NULL; /* functional forms may call it something else: dropout's is "input" */
   int op = ty_op_find(c->op);
   if (op >= 0 && strstr(ty_op_get(op)->schema, "Tensor(a")) return ar_fail(&im->at, TY_UNSUPPORTED, "it changes its argument's shape in place");
   ty_value *before = c->args[0].value;
@@ -420,6 +421,40 @@ static ty_status in_place(ar_importer *im, ar_call *c, int self) {
   for (int i = 0; same && i < now->rank; i++) same = ty_dim_known_eq(im->g, now->shape[i], before->shape[i]);
   if (!same) return ar_fail(&im->at, TY_UNSUPPORTED, "its result has another shape than what it changes in place");
   return ar_write(im, self, now);
+}
+
+/* Batch norm by the statistics of its batch changes the running ones: the functional form gives them as results. false: this is none. */
+static bool trains(ar_call *c) {
+  bool training = false, running = false;
+  for (int i = 0; i < c->nargs && !strcmp(c->op, "aten.batch_norm.default"); i++) {
+    if (!c->names[i]) return false;
+    training |= !strcmp(c->names[i], "training") && c->args[i].kind == TY_ARG_BOOL && c->args[i].b;
+    running |= !strcmp(c->names[i], "running_mean") && c->args[i].kind == TY_ARG_VALUE;
+  }
+  return training && running;
+}
+
+static ty_status batch_norm(ar_importer *im, ar_scope *s, const node_view *n, ar_call *c, const char *result) {
+  static const char *const changed[] = {"running_mean", "running_var"};
+  ty_node *node;
+  int v, out = ar_value_new(im, result);
+  if (out < 0) return ar_nomem(&im->at);
+  c->op = "aten._native_batch_norm_legit_functional.default";
+  if (c->nargs && !strcmp(c->names[c->nargs - 1], "cudnn_enabled")) c->nargs--;
+  TY_TRY(call(im, c, &node));
+  TY_TRY(ar_meta_read(im, s, result, &im->values.p[out].meta));
+  TY_TRY(agrees(im, result, &im->values.p[out].meta, node->outs[0]));
+  TY_TRY(ar_results(im, c, -1, node, 1, &out));
+  for (int k = 0; k < 2; k++)
+    for (int i = 0; i < n->nin; i++) {
+      json_object *in = json_object_array_get_idx(n->inputs, (size_t)i);
+      const char *name;
+      TY_TRY(ar_string(&im->at, in, "name", &name));
+      if (strcmp(name, changed[k])) continue;
+      TY_TRY(find(im, s, name, ar_get(ar_get(in, "arg"), "as_tensor"), "name", &v));
+      TY_TRY(ar_write(im, v, node->outs[3 + k]));
+    }
+  return ar_define(im, s, result, out);
 }
 
 static ty_status operator(ar_importer *im, ar_scope *s, const node_view *n) {
@@ -441,6 +476,7 @@ static ty_status operator(ar_importer *im, ar_scope *s, const node_view *n) {
   if (!(c.op = ty_arena_strdup(&im->arena, n->target)) || !(values = ty_arena_alloc(&im->arena, (size_t)count * sizeof *values))) return ar_nomem(&im->at);
   for (int i = 0; i < count; i++)
     if (r[i].kind) return ar_fail(&im->at, TY_UNSUPPORTED, "a number that is taken out of a tensor");
+  if (count == 1 && r[0].name && trains(&c)) return batch_norm(im, s, n, &c, r[0].name);
   ty_node *node;
   TY_TRY(call(im, &c, &node));
   if (node->nouts != count) return ar_fail(&im->at, TY_UNSUPPORTED, "%d results inferred, the archive says %d", node->nouts, count);
@@ -532,7 +568,7 @@ static ty_status one_node(ar_importer *im, ar_scope *s, const node_view *n, int 
   if (starts(t, "aten._assert_") || starts(t, "aten.sym_constrain_range") || starts(t, "aten._check")) return TY_OK; /* they only check */
   if (starts(t, "_operator.") || starts(t, "torch.sym_") || starts(t, "math.") || starts(t, "aten.sym_")) return sizes(im, s, n);
   if (!strcmp(t, "higher_order.wrap_with_set_grad_enabled") || !strcmp(t, "higher_order.wrap_with_autocast")) return inlined(im, s, n, depth);
-  if (starts(t, "higher_order.")) return ar_fail(&im->at, TY_UNSUPPORTED, "a higher-order operator");
+  if (starts(t, "higher_order.")) return ar_fail(&im->at, TY_UNSUPPORTED, "a higher-order operator: the graphs that it calls are not compiled");
   if (!starts(t, "aten.")) return ar_fail(&im->at, TY_UNSUPPORTED, "not an ATen operator");
   return operator(im, s, n);
 }

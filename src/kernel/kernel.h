@@ -146,7 +146,7 @@ static inline const char *ty_products_text(const ty_products *p) { /* for names 
 /* The rows of kernels.def in turn, for tests: NULL after the last. tier: whose row it is; runs: this CPU has what it needs. */
 const ty_products *ty_products_row(int i, const ty_kernels **tier, bool *runs);
 /* The symbol of row i, of any architecture, and its format; NULL past the last. A deployed model defines those of formats that it does
- * not use as an int of -1, which is no format: their kernels are then not linked. */
+ * not use as a weak int of -1, which is no format: their kernels are then not linked, but where they share a file with one that is used. */
 const char *ty_products_symbol(int i, ty_format *format);
 
 /* Packed B: panels of nr columns, each of rows [k / per][nr] of words, the last of each padded with zeros; panel p starts at

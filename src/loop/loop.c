@@ -314,7 +314,7 @@ ty_status ty_loop_finish(ty_ctx *ctx, ty_loop *l) {
   TY_TRY(levels(ctx, l, red));
   schedule(l, red, map);
   if (!registers(l)) return ty_fail(ctx, TY_NOMEM, "out of memory");
-  loop_text(l, false, &l->text);
+  loop_text(l, &l->text);
   if (l->text.failed) return ty_fail(ctx, TY_NOMEM, "out of memory");
   l->hash = ty_hash_bytes(l->text.p, l->text.n, (ty_hash){0});
   ty_arena_reset(&l->arena);

@@ -77,7 +77,6 @@ ty_status ty_loop_finish(ty_ctx *, ty_loop *);
 /* Bytes of scratch a thread needs for the given number of columns (spills and accumulator rows, each padded to 64 bytes,
  * and the interpreter's chunk buffers, whichever of both is larger). Linear in cols: fixed part at 0, per column the rest. */
 size_t ty_loop_scratch(const ty_loop *, int64_t cols);
-void ty_loop_print(const ty_loop *, ty_str *out); /* readable, for --dump and explain */
 
 /* The interpreter: runs any finished loop chunk by chunk. It is the oracle for emitted code, the constant folder, and what
  * runs when there is no compiler. kargs->self must be the ty_loop. */

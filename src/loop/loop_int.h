@@ -18,5 +18,5 @@ static inline size_t loop_cells(const ty_loop *l) { return ((size_t)l->nodes.n *
 /* One value, in any of its types, from memory's dtype to that of a register. */
 static inline ty_dtype loop_value_dtype(ty_dtype mem) { return mem == TY_f16 || mem == TY_bf16 ? TY_f32 : mem; }
 bool loop_moves(const ty_lnode *);   /* LOAD, STORE: the address changes with the column even without b */
-void loop_text(const ty_loop *, bool notes, ty_str *out);
+void loop_text(const ty_loop *, ty_str *out);
 #endif

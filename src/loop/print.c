@@ -1,10 +1,9 @@
-/* print.c: a loop nest as text: the canonical form that names a kernel, and the same with levels and phases for people. */
+/* print.c: a loop nest as text: the canonical form that names a kernel. */
 #include "loop_int.h"
 #include <string.h>
 
 static const char *const kinds[] = {"const", "par", "row", "red", "col", "load", "acc", "prim", "cast", "check", "reduce", "store"};
 static const char *const reds[] = {"sum", "prod", "max", "min", "any", "all", "argmax", "argmin"};
-static const char *const levels[] = {"row", "red", "elem"};
 
 static void operand(ty_str *out, int i) {
   if (i >= 0) ty_str_add(out, " %%%d", i);
@@ -38,7 +37,7 @@ static void node_text(const ty_lnode *n, ty_str *out) {
   }
 }
 
-void loop_text(const ty_loop *l, bool notes, ty_str *out) {
+void loop_text(const ty_loop *l, ty_str *out) {
   ty_str_add(out, "loop bufs=%d pars=%d rows=(", l->nbufs, l->npars);
   for (int i = 0; i < l->nrowvars; i++) ty_str_add(out, "%spar%d", i ? " " : "", l->row_par[i]);
   ty_str_add(out, ")");
@@ -55,13 +54,6 @@ void loop_text(const ty_loop *l, bool notes, ty_str *out) {
       ty_str_add(out, ":%s", ty_dtypes[n->dtype].name);
     }
     node_text(n, out);
-    if (notes) {
-      ty_str_add(out, "  ; %s phase %d", levels[n->level], n->phase);
-      if (n->level == TY_LV_ELEM && n->uses & (n->uses - 1)) ty_str_add(out, n->spill ? " spilled" : " computed again");
-      if (n->uniform && n->kind != TY_L_CONST && n->kind != TY_L_PAR) ty_str_add(out, " uniform");
-    }
     ty_str_add(out, "\n");
   }
 }
-
-void ty_loop_print(const ty_loop *l, ty_str *out) { loop_text(l, true, out); }

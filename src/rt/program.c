@@ -31,7 +31,6 @@ void ty_program_destroy(ty_program *p) {
   ty_rt_bind_free(p->fold_bind);
   for (rt_slot *s = p->slots, *next; s; s = next) next = s->next, ty_rt_slot_destroy(s);
   if (!p->state_given) ty_pages_free(p->state, p->state_bytes);
-  for (int i = p->hook.n; i-- > 0;) p->hook.p[i].f(p->hook.p[i].user);
   for (int i = 0; i < RT_NPHASE; i++) {
     TY_VEC_FREE(&p->part[i].order);
     TY_VEC_FREE(&p->part[i].io);
@@ -42,7 +41,6 @@ void ty_program_destroy(ty_program *p) {
   TY_VEC_FREE(&p->ref);
   TY_VEC_FREE(&p->step);
   TY_VEC_FREE(&p->need);
-  TY_VEC_FREE(&p->hook);
   ty_free(p->expr_table);
   ty_arena_free(&p->mem);
   pthread_mutex_destroy(&p->lock);
@@ -74,11 +72,6 @@ void *ty_rt_pages(const ty_program *p, size_t bytes) {
 
 void ty_program_set_panel(ty_program *p, int nr) { p->panel = nr; }
 int ty_program_panel(const ty_program *p) { return p->panel; }
-
-void ty_program_on_destroy(ty_program *p, void (*f)(void *), void *user) {
-  rt_hook h = {f, user};
-  if (!TY_PUSH(&p->hook, h)) p->failed = true;
-}
 
 static int no_memory(ty_program *p) {
   p->failed = true;

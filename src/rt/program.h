@@ -118,8 +118,6 @@ typedef enum ty_pneed_rel { TY_PN_EQ, TY_PN_NE, TY_PN_LE } ty_pneed_rel;
 void ty_program_need(ty_program *, ty_pneed_rel, ty_pexpr a, ty_pexpr b, const char *what);
 /* Sets the compiled function of loop kernels after the compiler has run (by the `self` pointer given at the build). */
 void ty_program_set_fn(ty_program *, const void *self, ty_loop_fn fn);
-/* Called when the program is destroyed (releases dlopen handles, loops). */
-void ty_program_on_destroy(ty_program *, void (*f)(void *), void *user);
 
 /* ---- Expressions, for the doors ---- */
 bool ty_program_eval(const ty_program *, ty_pexpr, const int64_t *syms, int64_t *out); /* false (and 0): overflow, or far too large an expression */

@@ -118,7 +118,6 @@ typedef struct rt_part {
 } rt_part;
 
 typedef struct rt_need { ty_pneed_rel rel; ty_pexpr a, b; const char *what; } rt_need;
-typedef struct rt_hook { void (*f)(void *); void *user; } rt_hook;
 
 struct ty_program {
   ty_arena mem;
@@ -134,7 +133,6 @@ struct ty_program {
   TY_VEC(rt_ref) ref;
   TY_VEC(rt_step) step;
   TY_VEC(rt_need) need;
-  TY_VEC(rt_hook) hook;
   rt_part part[RT_NPHASE];
   size_t literals;
   _Atomic bool ready;        /* every loop has its function */

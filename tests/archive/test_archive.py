@@ -1,10 +1,13 @@
 """Archives of whole models and of what export makes of Python: outputs and changed buffers against PyTorch's own run."""
 
+import copy
 import dataclasses
 
 import pytest
 import torch
+from functorch.experimental import control_flow
 from torch import nn
+from torch._higher_order_ops import while_loop
 from torch.export import Dim
 
 from archives import close, compare, look, run, save, tool
@@ -256,6 +259,7 @@ def keeps_its_type(x):
     f = x[0].clone()
     f.add_(n)  # float32 stays
     f.clamp_(0, 5)
+    nn.functional.dropout(f, training=False, inplace=True)
     n.bitwise_and_(5)
     return f, n, f.exp_()
 
@@ -295,6 +299,34 @@ def test_buffers_that_change(tmp_path, core):
     close(got["out.0"], want[0])
     close(updates["count"], model.count)
     close(updates["mean"], model.mean)
+
+
+@DIALECTS
+@pytest.mark.parametrize("momentum, affine", [(0.1, True), (0.7, False)])
+def test_batch_norm_in_training_mode(tmp_path, core, momentum, affine):
+    """Running statistics are state: eager's after as many calls."""
+
+    class Trains(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6, momentum=momentum, affine=affine)
+            self.flat, self.still = nn.BatchNorm1d(6, momentum=momentum), nn.BatchNorm1d(6, track_running_stats=False)
+
+        def forward(self, x):
+            y = torch.relu(self.norm(self.conv(x))).mean((2, 3))
+            return self.still(self.flat(y) * self.norm.running_var)
+
+    x, model = torch.randn(4, 3, 9, 7) * 3 + 1, Trains().train()
+    path, program = save(tmp_path, copy.deepcopy(model), (x,), core=core)
+    _, updates = compare(path, program, (x,))
+    assert set(updates) == {f"{norm}.{name}" for norm in ("norm", "flat") for name in ("running_mean", "running_var", "num_batches_tracked")}
+    with torch.no_grad():
+        for _ in range(3):
+            want = model(x)
+    got, updates = run(path, {"x": x}, times=3)
+    close(got["out"], want)
+    for name, value in updates.items():
+        close(value, model.get_buffer(name))
 
 
 @DIALECTS
@@ -346,6 +378,27 @@ def test_gradient_regions_are_inlined(tmp_path):
     compare(path, program, (x,))
 
 
+def repeated(x):
+    return while_loop(lambda n, y: n < 3, lambda n, y: (n + 1, y.sin() + x), (torch.zeros((), dtype=torch.int64), x.cos()))[1] * 2
+
+
+def chosen(x):
+    return torch.cond(x.sum() > 0, lambda x: x.sin(), lambda x: x.cos(), (x,)) * 2
+
+
+def each_row(x):
+    return control_flow.map(lambda row: row * row.sum(), x) * 2
+
+
+@DIALECTS
+@pytest.mark.parametrize("function, name", [(repeated, "while_loop"), (chosen, "cond"), (each_row, "map_impl")])
+def test_operators_on_graphs_are_declined(tmp_path, function, name, core):
+    path, _ = save(tmp_path, Call(function), (torch.randn(4, 8),), core=core)
+    code, text = tool("look", path)
+    assert code == 3 and text.startswith("unsupported: model.pt2: models/model.json: 1 nodes cannot be compiled:\n"), text
+    assert f"  higher_order.{name}: a higher-order operator: the graphs that it calls are not compiled (1 node, first {name}" in text, text
+
+
 def test_everything_declined_is_told(tmp_path):
     def f(x):
         y = torch.cond(x.sum() > 0, lambda x: x.sin(), lambda x: x.cos(), (x,))
@@ -357,7 +410,7 @@ def test_everything_declined_is_told(tmp_path):
     assert code == 3
     for line in (
         "unsupported: model.pt2: models/model.json: 4 nodes cannot be compiled:",
-        "higher_order.cond: a higher-order operator (1 node, first cond",
+        "higher_order.cond: a higher-order operator: the graphs that it calls are not compiled (1 node, first cond",
         "aten.linalg_inv.default is not known (2 nodes, first",
         "declined aten.rand.default | rand",
     ):

@@ -181,6 +181,15 @@ def test_compile_with_sizes_fixed_and_narrowed(tuyere, place, tmp_path):
     assert result.code == 1 and "is 5, which is not in 2 to 4" in result.err, result
 
 
+@pytest.mark.parametrize("option, least, most", [("--precision=bf16", 1e-4, 1e-2), ("--weights=int8", 1e-3, 2e-2), ("--weights=int4g32", 1e-2, 1e-1)])
+def test_compile_with_fewer_bits(tuyere, place, tmp_path, option, least, most):
+    assert tuyere("compile", "encoder.pt2", "-q", "-o", tmp_path / "small", option).code == 0
+    values = encoder_inputs(3, 9)
+    got, _ = run(tuyere, tmp_path, tmp_path / "small.so", values)
+    for name, want in expected(place / "encoder.pt2", values).items():
+        assert least < np.linalg.norm(got[name] - want) / np.linalg.norm(want) < most
+
+
 def test_dump(tuyere):
     source = tuyere("dump", "encoder.pt2", "--source").out
     assert "ty_k_" in source

@@ -42,11 +42,11 @@ class Library:
         if status:
             raise Failure(self.so.tuyere_error(self.context).decode())
 
-    def deploy(self, archive, prefix, targets: str | None = None, fixed: str | None = None, fpmath: str | None = None) -> pathlib.Path:
-        """The shared object's path."""
+    def deploy(self, archive, prefix, targets: str | None = None, fixed: str | None = None, **numbers: str) -> pathlib.Path:
+        """The shared object's path; ``numbers``: fpmath, weights."""
         model = ctypes.c_void_p()
         self.check(self.so.tuyere_model_open(self.context, os.fsencode(archive), ctypes.byref(model)))
-        options = Options(targets and targets.encode(), fixed and fixed.encode(), fpmath=fpmath and fpmath.encode())
+        options = Options(targets and targets.encode(), fixed and fixed.encode(), **{name: text.encode() for name, text in numbers.items()})
         try:
             self.check(self.so.tuyere_model_deploy(self.context, model, ctypes.byref(options), os.fsencode(prefix)))
         finally:

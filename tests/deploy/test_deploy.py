@@ -276,22 +276,41 @@ def test_what_a_model_tells_of_itself(folder):
     assert repr(tuyere.load(folder / "mlp.so")).startswith("<tuyere model (ids: int64[")
 
 
+def at_level(prefix, level, monkeypatch):
+    """The deployed model with a runtime of its own (as a copy has it), which takes this level."""
+    for ending in ("so", "weights"):
+        shutil.copy(f"{prefix}.{ending}", f"{prefix}.{level}.{ending}")
+    monkeypatch.setenv("TUYERE_ISA", level)
+    return tuyere.load(f"{prefix}.{level}.so")
+
+
+def far(got, exact):
+    return numpy.linalg.norm(got - exact) / numpy.linalg.norm(exact)
+
+
+def weight_bytes(prefix):
+    return pathlib.Path(f"{prefix}.weights").stat().st_size
+
+
 @pytest.mark.parametrize("name", ["encoder", "net"])
-def test_bf16_weights_serve_every_level(folder, library, tmp_path, name):
-    prefix = tmp_path / name
-    library.deploy(folder / f"{name}.pt2", prefix, fpmath="bf16")
-    plain, small = (pathlib.Path(f"{path}.weights").stat().st_size for path in (folder / name, prefix))
-    assert small < (0.65 if name == "encoder" else 1) * plain  # Winograd's weights stay float32, as do embeddings
-    code = """
-        model = tuyere.load(sys.argv[1] + ".so")
-        with numpy.load(sys.argv[2]) as file:
-            numpy.savez(sys.argv[3], *results(model, [file[key] for key in file.files]))
-    """
-    want = arrays(folder, name, "out")
+def test_bf16_weights_serve_every_level(folder, library, tmp_path, name, monkeypatch):
+    library.deploy(folder / f"{name}.pt2", tmp_path / name, fpmath="bf16")
+    assert weight_bytes(tmp_path / name) < (0.65 if name == "encoder" else 1) * weight_bytes(folder / name)  # Winograd's stay float32, as do embeddings
     for level in [*HAVE, "avx512_bf16"] if "avx512" in HAVE else HAVE:
-        run = child(code, prefix, folder / f"{name}.in.npz", tmp_path / f"{name}.{level}.npz", env={"TUYERE_ISA": level})
-        run.communicate(timeout=120)
-        assert run.returncode == 0
-        for got, exact in zip(arrays(tmp_path, name, level), want, strict=True):
-            error = numpy.linalg.norm(got - exact) / numpy.linalg.norm(exact)
-            assert 1e-5 < error < 1e-2
+        out = results(at_level(tmp_path / name, level, monkeypatch), arrays(folder, name))
+        for got, exact in zip(out, arrays(folder, name, "out"), strict=True):
+            assert 1e-5 < far(got, exact) < 1e-2
+
+
+@pytest.mark.parametrize("weights, least, most", [("int8", 1e-3, 2e-2), ("int8wo", 1e-3, 2e-2), ("int4", 1e-2, 2e-1)])
+def test_weights_of_few_bits_serve_every_level(folder, library, tmp_path, weights, least, most, monkeypatch):
+    """As tuyere.compile has them, which tests/diff holds to the formats' definition."""
+    library.deploy(folder / "encoder.pt2", tmp_path / "encoder", weights=weights)
+    assert weight_bytes(tmp_path / "encoder") < 0.5 * weight_bytes(folder / "encoder")
+    model, args, _ = models()["encoder"]
+    with torch.no_grad():
+        want = tuyere.compile(model, *args, weights=weights)(*args).numpy()
+    assert least < far(want, arrays(folder, "encoder", "out")[0]) < most
+    for level in [*HAVE, "avx512_vnni"] if "avx512" in HAVE else HAVE:
+        # a value halfway between two steps of 8 bits may go either way after another order of summation
+        assert far(at_level(tmp_path / "encoder", level, monkeypatch)(*arrays(folder, "encoder")), want) < (2e-3 if weights == "int8" else 1e-5)

@@ -60,15 +60,16 @@ def similarity(model, lines):
     return [float(torch.nn.functional.cosine_similarity(means[0], m, 0)) for m in means]
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang", "g++"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "g++", "gcc -fsanitize=address,undefined -fno-sanitize-recover -g"])
 def test_examples(prefix, files, tmp_path, compiler):
+    compiler, *sanitizers = compiler.split()
     if not shutil.which(compiler) or not shutil.which("pkg-config"):
         pytest.skip(f"{compiler} or pkg-config is not installed")
     env = environment(prefix)
     flags = pkg_config(prefix, env)
     for example in ("sentence_embedding", "image_classification"):
         how = ["-x", "c++", "-std=c++14"] if compiler == "g++" else ["-std=c99"]
-        command = [compiler, "-Wall", "-Wextra", "-Werror", *how, EXAMPLES / f"{example}.c", "-x", "none", "-o", tmp_path / example, *flags, "-lm"]
+        command = [compiler, *sanitizers, "-Wall", "-Wextra", "-Werror", *how, EXAMPLES / f"{example}.c", "-x", "none", "-o", tmp_path / example, *flags, "-lm"]
         subprocess.run(command, check=True)
 
     def run(*args):

@@ -1,6 +1,7 @@
 /* fuzz_build.c: bytes choose a random program of ATen operators; what is compiled must run and answer as operator by operator.
  * A shape, an argument or an operator that the builder refuses is left out; the rest is the program. Where the last byte says so some
- * sizes are symbols, bound to several values: what no operator could prove about them is refused then, and nothing else goes wrong. */
+ * sizes are symbols, bound to several values: what no operator could prove about them is refused then, and nothing else goes wrong.
+ * FUZZ_SHOW=1 in the environment prints each program and how its runs ended, as one wants it of a single input. */
 #include <math.h>
 #include "api/model.h"
 #include "fuzz.h"

@@ -101,9 +101,8 @@ static void compare_random(uint64_t seed, ty_loop_fn fn, const char *what) {
       }
   if (!CHECK(ok) && getenv("SHOW")) {
     ty_str t = {0};
-    ty_loop_print(g.l, &t);
     ty_emit_loop(g.l, "kernel", &t);
-    fprintf(stderr, "faults %d %d\n%s", fault[0], fault[1], t.p);
+    fprintf(stderr, "faults %d %d\n%s%s", fault[0], fault[1], g.l->text.p, t.p);
     ty_str_free(&t);
   }
   for (int b = 0; b < g.l->nbufs; b++) ty_free(bufs[0][b]), ty_free(bufs[1][b]);
