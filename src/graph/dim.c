@@ -242,7 +242,7 @@ ty_dim ty_dim_loopvar(ty_graph *g, const char *name, ty_dim extent) {
   if (extent < 0) return TY_DIM_BAD;
   int64_t lo = dim_rec(g, extent)->e.lo, hi = dim_rec(g, extent)->e.hi;
   /* Over an extent that may be 0 it stays a variable: as the constant 0 it would be read where there is nothing. */
-  return symbol_new(g, (ty_sym){.name = name, .lo = 0, .hi = hi == INT64_MAX ? hi : max64(hi - 1, lo < 1), .extent = extent});
+  return symbol_new(g, (ty_sym){.name = name, .lo = 0, .hi = hi == INT64_MAX ? hi : max64(hi, 1 + (lo < 1)) - 1, .extent = extent});
 }
 
 ty_dim ty_dim_index(ty_graph *g, int d) {
@@ -306,8 +306,7 @@ int64_t ty_dim_eval(const ty_graph *g, ty_dim d, const int64_t *syms) {
   return eval_op(e->op, ty_dim_eval(g, e->a, syms), ty_dim_eval(g, e->b, syms));
 }
 
-int64_t ty_dim_hint(const ty_graph *g, ty_dim d) {
-  if (d < 0) return 0;
+static int64_t hint_of(const ty_graph *g, ty_dim d) {
   const ty_dim_expr *e = &dim_rec(g, d)->e;
   if (e->op == TY_DIM_CONST) return e->value;
   if (e->op == TY_DIM_SYM) {
@@ -315,7 +314,11 @@ int64_t ty_dim_hint(const ty_graph *g, ty_dim d) {
     if (s->hint || s->extent >= 0) return s->hint;
     return s->lo > 0 ? s->lo : s->hi < 1 ? s->hi : 1;
   }
-  return eval_op(e->op, ty_dim_hint(g, e->a), ty_dim_hint(g, e->b));
+  return eval_op(e->op, hint_of(g, e->a), hint_of(g, e->b));
+}
+int64_t ty_dim_hint(const ty_graph *g, ty_dim d) {
+  const int64_t most = (int64_t)1 << 48; /* more than any size: whoever weighs hints may add and double them */
+  return d < 0 ? 0 : min64(max64(hint_of(g, d), -most), most);
 }
 
 ty_dim ty_dim_product(ty_graph *g, int n, const ty_dim *d) {

@@ -75,7 +75,9 @@ static ty_status conv_of(ty_graph *g, const ty_node *n, conv *c) {
     if (!ty_dim_is_const(g, c->w->shape[2 + i], &c->kernel[i])) return ty_fail(g->ctx, TY_UNSUPPORTED, "symbolic kernel size");
   if (!ty_dim_is_const(g, c->w->shape[0], &out_ch) || !ty_dim_is_const(g, c->w->shape[1], &in_ch)) return ty_fail(g->ctx, TY_UNSUPPORTED, "symbolic number of channels");
   if (c->groups < 1 || out_ch < 1 || in_ch < 1 || out_ch % c->groups) return ty_fail(g->ctx, TY_INVALID, "convolution: channels must be divisible by groups");
-  int64_t takes = c->transposed ? out_ch : in_ch * c->groups, gives = c->transposed ? in_ch * c->groups : out_ch;
+  int64_t whole;
+  if (!ty_mul_i64(in_ch, c->groups, &whole)) return ty_fail(g->ctx, TY_INVALID, "convolution: too many channels");
+  int64_t takes = c->transposed ? out_ch : whole, gives = c->transposed ? whole : out_ch;
   TY_TRY(ty_o_same(g, c->x->shape[c->batched], ty_dim_const(g, takes), "channels of a convolution"));
   if (c->b && (c->b->rank != 1 || !ty_dim_is(g, c->b->shape[0], gives))) return ty_fail(g->ctx, TY_INVALID, "convolution: bias");
   TY_TRY(out_sizes(g, n, c, mode && mode[0] == 's', out_pad));

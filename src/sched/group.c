@@ -160,11 +160,11 @@ static bool join_elementwise(ty_sc *s, ty_group *g, ty_node *n, const ty_dim *id
   for (int i = 0; i < g->nvars; i++) dom = ty_dim_mul(s->g, dom, g->ext[i]);
   /* Broadcast along the trailing dims only: once a row. Broadcast otherwise: computing it again for each row costs more than
    * reading it. */
-  int64_t cols = 1, have = ty_dim_hint(s->g, ty_dim_product(s->g, o->rank, o->shape)), all = ty_dim_hint(s->g, dom);
+  double cols = 1, have = (double)ty_dim_hint(s->g, ty_dim_product(s->g, o->rank, o->shape)), all = (double)ty_dim_hint(s->g, dom);
   for (int k = g->nvars - 1; k >= 0 && g->mode == TY_G_PLAIN && !g->anchor; k--) {
     for (int d = 0; d < o->rank; d++)
       if (ty_dim_depends(s->g, idx[d], g->var[k])) k = 0;
-    if (k > 0 || !o->rank) cols *= ty_dim_hint(s->g, g->ext[k]);
+    if (k > 0 || !o->rank) cols *= (double)ty_dim_hint(s->g, g->ext[k]);
   }
   return have * cols * 2 > all;
 }

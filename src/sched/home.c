@@ -41,7 +41,7 @@ static void settle(ty_sc *s, ty_node *n, int k, int dim, ty_dim at, ty_value *st
   ty_dim zi[TY_MAX_RANK], xi[TY_MAX_RANK], zs[TY_MAX_RANK];
   while (z->def && (z->def->op == TY_OP_reshape || z->def->op == TY_OP_permute)) z = z->def->args[0].value;
   if (!may_move(s, z)) return;
-  for (int d = 0; d < z->rank; d++) zi[d] = ty_dim_is(g, z->shape[d], 1) ? ty_dim_const(g, 0) : ty_dim_loopvar(g, "l", z->shape[d]);
+  for (int d = 0; d < z->rank; d++) zi[d] = ty_sc_single(g, z->shape[d]) ? ty_dim_const(g, 0) : ty_dim_loopvar(g, "l", z->shape[d]);
   index_of(s, x, z, zi, xi);
   ty_dim addr = ty_dim_add(g, off, ty_dim_mul(g, at, st[dim]));
   for (int d = 0; d < x->rank; d++) addr = ty_dim_add(g, addr, ty_dim_mul(g, xi[d], st[d]));

@@ -110,11 +110,11 @@ bool ty_sc_affine(ty_sc *s, const ty_value *v, const ty_dim *idx, ty_dim addr, t
   ty_graph *g = s->g;
   for (int i = 0; i < v->rank; i++) {
     strides[i] = ty_dim_const(g, 0);
-    if (ty_dim_is(g, v->shape[i], 1)) continue;
+    if (ty_sc_single(g, v->shape[i])) continue;
     ty_dim coef, r;
     if (!ty_dim_linear(g, addr, idx[i], &coef, &r)) return false;
     for (int j = 0; j < v->rank; j++)
-      if (!ty_dim_is(g, v->shape[j], 1) && ty_dim_depends(g, coef, idx[j])) return false;
+      if (!ty_sc_single(g, v->shape[j]) && ty_dim_depends(g, coef, idx[j])) return false;
     strides[i] = coef;
     addr = r;
   }
@@ -125,6 +125,6 @@ bool ty_sc_affine(ty_sc *s, const ty_value *v, const ty_dim *idx, ty_dim addr, t
 bool ty_sc_layout(ty_sc *s, ty_value *v, ty_value **base, ty_dim *off, ty_dim *strides) {
   ty_graph *g = s->g;
   ty_dim idx[TY_MAX_RANK];
-  for (int i = 0; i < v->rank; i++) idx[i] = ty_dim_is(g, v->shape[i], 1) ? ty_dim_const(g, 0) : ty_dim_loopvar(g, "l", v->shape[i]);
+  for (int i = 0; i < v->rank; i++) idx[i] = ty_sc_single(g, v->shape[i]) ? ty_dim_const(g, 0) : ty_dim_loopvar(g, "l", v->shape[i]);
   return ty_sc_affine(s, v, idx, ty_sc_address(s, v, idx, base), off, strides);
 }

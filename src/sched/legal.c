@@ -94,7 +94,7 @@ bool ty_sc_collapse_rows(ty_sc *s, int rank, const ty_dim *shape, const ty_dim *
   ty_dim next = -1; /* what the next outer dim's stride must be */
   for (int i = rank - 2; i >= 0; i--) {
     *rows = ty_dim_mul(g, *rows, shape[i]);
-    if (ty_dim_is(g, shape[i], 1)) continue;
+    if (ty_sc_single(g, shape[i])) continue;
     if (*ld < 0) *ld = strides[i];
     else if (next != strides[i]) return false;
     next = ty_dim_mul(g, strides[i], shape[i]);
@@ -107,7 +107,7 @@ bool ty_sc_batch2(ty_sc *s, int nb, const ty_dim *shape, int nop, const ty_dim *
   ty_graph *g = s->g;
   int n = 0;
   for (int i = 0; i < nb; i++) {
-    if (ty_dim_is(g, shape[i], 1)) continue;
+    if (ty_sc_single(g, shape[i])) continue;
     bool merge = n > 0;
     for (int o = 0; o < nop && merge; o++) merge = bst[o][n - 1] == ty_dim_mul(g, st[o][i], shape[i]);
     if (merge) {
@@ -149,7 +149,7 @@ static void contiguous(ty_sc *s, ty_arg *a, ty_node *n) {
   ty_dim off, st[TY_MAX_RANK], want[TY_MAX_RANK];
   bool ok = ty_sc_layout(s, v, &base, &off, st) && ty_dim_is(s->g, off, 0);
   ty_sc_contiguous(s->g, v->rank, v->shape, want);
-  for (int i = 0; i < v->rank && ok; i++) ok = ty_dim_is(s->g, v->shape[i], 1) || st[i] == want[i];
+  for (int i = 0; i < v->rank && ok; i++) ok = ty_sc_single(s->g, v->shape[i]) || st[i] == want[i];
   if (!ok) a->value = copy_before(s, v, n);
 }
 

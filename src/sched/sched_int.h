@@ -73,6 +73,8 @@ bool ty_sc_layout(ty_sc *, ty_value *, ty_value **base, ty_dim *off, ty_dim *str
 /* The layout a base is materialised in, and the value whose memory it is: itself, or the cat that it is a part of. */
 ty_value *ty_sc_own_layout(ty_sc *, ty_value *base, ty_dim *off, ty_dim *strides);
 /* addr as off + sum of idx[i] * strides[i]; false when it is not that. */
+/* Is its index always 0, so that no stride of it matters? A symbol may be so, too. */
+static inline bool ty_sc_single(const ty_graph *g, ty_dim d) { return ty_dim_get(g, d)->hi <= 1; }
 bool ty_sc_affine(ty_sc *, const ty_value *, const ty_dim *idx, ty_dim addr, ty_dim *off, ty_dim *strides);
 ty_dim ty_sc_address(ty_sc *, ty_value *, const ty_dim *idx, ty_value **base); /* any index map, affine or not */
 
