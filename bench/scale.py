@@ -1,78 +1,151 @@
-"""How a compiled model would scale on Graviton3: step times measured here on one thread, bandwidth and barriers modelled.
+"""How a compiled model would scale on Graviton3: shares of threads measured here on one core, bandwidth and barriers modelled.
 
-scale.py [--json FILE]: writes or, where the file is there, reads the measured steps (name, seconds, flops, bytes, calls a run).
-What a step takes on one Neoverse V1 core is taken to be its time here times the ratio of the cores' float32 peaks; on T cores a
-step takes the longer of that divided by T and of its bytes at the bandwidth of T cores, and then waits at a barrier.
+scale.py [--json FILE] [--build BUILD] [--chart FILE.svg]: reads FILE, or, where it is not there, measures and writes it (bench_scale on
+each model's torch.export archive, with TUYERE_ISA=avx2: two FMA units of 256 bits, as a Neoverse V1 core has them). What a share takes
+on such a core is its time here times the ratio of the peaks. A step on T threads takes as long as its longest share, or as its bytes at
+the bandwidth of T cores if that is longer; a barrier before it costs what the pool's tree of four children a thread does (rt/pool.c).
 """
 
 import argparse
 import json
+import os
 import pathlib
+import subprocess
+import tempfile
 
 CLOCK, FLOPS = 2.6e9, 32  # c7g: two 256-bit FMA units a core
 CORES = 64  # of a socket; c7g.4xlarge has 16 of them
 SOCKET = 307e9  # bytes a second: eight channels of DDR5-4800
 REACHED = 0.8  # of that, in practice
 CORE_READS = 25e9  # what one core can draw
-BARRIER = (0.10e-6, 0.03e-6)  # seconds: fixed, and a thread: each adds itself to one counter whose cache line travels
-MODELS = (("transformers", "bert-base-128"), ("transformers", "t5-small-64"), ("vision", "resnet50"))
-BF16 = 4.0  # bfmmla's multiplications a cycle over fmla's
+LINE = 50e-9  # a cache line from another core of the mesh
+SHARED = 5e-9  # each further reader of a line that many read
+FAN = 4  # of the barrier's tree
+THREADS = (1, 4, 16, 64)
+MODELS = (("transformers", "bert-base-128"), ("transformers", "t5-small-64"), ("transformers", "minilm-8"), ("vision", "resnet50"))
+BF16 = 4.0 * 0.8  # bfmmla's multiplications a cycle over fmla's, and how much of that is reached
 
 
-def measured(suite: str, name: str) -> list[dict]:
+def measured(build: pathlib.Path) -> dict:
     import torch
 
-    import tuyere
     from tuyere.bench import models
-    from tuyere.profile import profile
 
-    tuyere.set_threads(1)
-    torch.set_num_threads(1)
-    example = models.build(suite, name)
-    with torch.no_grad():
-        compiled = example.compiled(lambda m: torch.compile(m, backend="tuyere"))
-        runs = 8
-        rows = profile(compiled, n=runs).rows
-    return [
-        {"name": r.name, "kernel": r.kernel, "calls": r.calls / runs, "seconds": r.seconds / runs, "flops": r.flops / runs, "bytes": r.bytes / runs}
-        for r in rows
-        if not r.fold
-    ]
+    environment = {**os.environ, "TUYERE_ISA": "avx2"}
+    found = {"isa": "avx2", "models": {}}
+    with tempfile.TemporaryDirectory() as tmp:
+        peak = pathlib.Path(tmp) / "peak.json"
+        subprocess.run([build / "bench/bench_gemm", "--json", peak, "--isa", "avx2", "--threads", "1", "--rounds", "3", "--only", "128,768,768"], check=True)
+        found["peak"] = json.loads(peak.read_text())["rows"][0]["peak_gflops"]
+        for suite, name in MODELS:
+            example, archive = models.build(suite, name), f"{tmp}/{name}.pt2"
+            with torch.no_grad():
+                torch.export.save(torch.export.export(example.model, example.args, example.kwargs), archive)
+            command = [build / "bench/bench_scale", archive, "3", *map(str, THREADS)]
+            text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+            found["models"][name] = merged(json.loads(text)["steps"])
+    return found
 
 
-def run(steps, ratio: float, threads: int, bf16: bool = False) -> tuple[float, float, float]:
-    """Seconds of a run; of these, in barriers, and in steps that wait for memory."""
-    width = min(threads * CORE_READS, SOCKET * REACHED * max(threads, 16) / CORES)  # an instance of 16 cores has its share of the socket's
-    barrier = BARRIER[0] + BARRIER[1] * threads if threads > 1 else 0.0
-    total = waits = memory = 0.0
+def merged(steps: list[dict]) -> list[dict]:
+    """Steps of one name and kernel as one row."""
+    rows = {}
     for s in steps:
-        product = "gemm_f32" in s["kernel"] or "conv_f32_direct" in s["kernel"]
-        compute = s["seconds"] * ratio / threads / (BF16 * 0.8 if bf16 and product else 1)
-        reads = s["bytes"] / (2 if bf16 and product else 1) / width
-        total += max(compute, reads) + barrier * s["calls"]
-        waits += barrier * s["calls"]
-        memory += reads if reads > compute else 0.0
-    return total, waits, memory
+        row = rows.setdefault((s["name"], s["kernel"], s["worth"]), {"name": s["name"], "kernel": s["kernel"], "worth": s["worth"], "calls": 0})
+        row["calls"] += 1
+        for key in ("barrier", "bytes", "flops"):
+            row[key] = row.get(key, 0) + s[key]
+        for key in ("longest", "sum"):
+            row[key] = [float(f"{a + b:.3e}") for a, b in zip(row.get(key, [0] * len(THREADS)), s[key])]
+    return list(rows.values())
+
+
+def barrier(threads: int, fan: int = FAN) -> float:
+    """Seconds until all have arrived, each parent reading its children's lines in turn, and all have seen the root's word."""
+
+    def arrived(tid: int) -> float:
+        at = 0.0
+        for child in range(fan * tid + 1, min(fan * tid + fan + 1, threads)):
+            at = max(at, arrived(child)) + LINE
+        return at
+
+    return arrived(0) + LINE + SHARED * (threads - 2) if threads > 1 else 0.0
+
+
+def run(steps: list[dict], ratio: float, at: int, bf16: bool = False) -> dict:
+    """Seconds of a run on THREADS[at] threads, and what of them is lost where."""
+    threads = THREADS[at]
+    width = min(threads * CORE_READS, SOCKET * REACHED * max(threads, 16) / CORES)  # an instance of 16 cores has its share of the socket's
+    total = {"seconds": 0.0, "barriers": 0.0, "uneven": 0.0, "memory": 0.0}
+    for s in steps:
+        fast = bf16 and ("gemm_f32" in s["kernel"] or "conv_f32_direct" in s["kernel"])
+        scale = ratio / (BF16 if fast else 1)
+        longest, even = s["longest"][at] * scale, s["sum"][at] * scale / threads
+        reads = s["bytes"] / (2 if fast else 1) / width
+        waits = barrier(threads) * s["barrier"]
+        total["seconds"] += max(longest, reads) + waits
+        total["barriers"] += waits
+        total["uneven"] += max(0.0, longest - max(even, reads))
+        total["memory"] += max(0.0, reads - longest)
+    return total
+
+
+def table(data: dict) -> list[str]:
+    ratio = data["peak"] * 1e9 / (CLOCK * FLOPS)
+    lines = ["| model | weights in | threads | ms | speed-up | in barriers | shares uneven | waiting for memory |", "|---|---|---|---|---|---|---|---|"]
+    for name, steps in data["models"].items():
+        for bf16 in (False, True):
+            one = run(steps, ratio, 0, bf16)["seconds"]
+            for at, threads in enumerate(THREADS):
+                t = run(steps, ratio, at, bf16)
+                parts = " | ".join(f"{t[key] / t['seconds']:.1%}" for key in ("barriers", "uneven", "memory"))
+                lines.append(f"| {name} | {'bfloat16' if bf16 else 'float32'} | {threads} | {t['seconds'] * 1e3:.2f} | {one / t['seconds']:.1f} | {parts} |")
+    return lines
+
+
+def chart(data: dict, path: pathlib.Path) -> None:
+    """Where the time of 16 and of 64 threads goes, a bar each."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "scale"
+    from matplotlib import pyplot
+
+    ratio = data["peak"] * 1e9 / (CLOCK * FLOPS)
+    figure, axes = pyplot.subplots(figsize=(8, 0.45 * 2 * len(data["models"]) + 1.2))
+    labels, left = [], []
+    parts = {"work, spread evenly": [], "shares uneven": [], "waiting for memory": [], "barriers": []}
+    for name, steps in data["models"].items():
+        for at in (THREADS.index(16), THREADS.index(64)):
+            t = run(steps, ratio, at)
+            labels.append(f"{name}, {THREADS[at]} threads, {t['seconds'] * 1e3:.2f} ms")
+            lost = {"shares uneven": t["uneven"], "waiting for memory": t["memory"], "barriers": t["barriers"]}
+            lost["work, spread evenly"] = t["seconds"] - sum(lost.values())
+            for key in parts:
+                parts[key].append(100 * lost[key] / t["seconds"])
+    left = [0.0] * len(labels)
+    for key, values in parts.items():
+        axes.barh(labels, values, left=left, label=key)
+        left = [a + b for a, b in zip(left, values)]
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("% of a run, float32, modelled for Graviton3")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.3, -0.12), ncols=4, frameon=False, fontsize=8)
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=pathlib.Path, default=pathlib.Path("docs/results/scale.json"))
-    parser.add_argument("--peak", type=float, default=270.0, help="GFLOP/s of one core of the machine that measures (./dev bench gemm says it)")
+    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path(os.environ.get("TUYERE_BUILD", "build")))
+    parser.add_argument("--chart", type=pathlib.Path)
     args = parser.parse_args()
     if not args.json.exists():
-        found = {name: measured(suite, name) for suite, name in MODELS}
-        args.json.write_text(json.dumps({"peak": args.peak, "models": found}, indent=1) + "\n")
+        args.json.write_text(json.dumps(measured(args.build)).replace('{"name"', '\n{"name"') + "\n")
     data = json.loads(args.json.read_text())
-    ratio = data["peak"] * 1e9 / (CLOCK * FLOPS)
-    print("| model | weights in | threads | ms | speed-up | in barriers | waiting for memory |\n|---|---|---|---|---|---|---|")
-    for name, steps in data["models"].items():
-        for bf16 in (False, True):
-            one = run(steps, ratio, 1, bf16)[0]
-            for threads in (1, 4, 16, 64):
-                total, waits, memory = run(steps, ratio, threads, bf16)
-                kind = "bfloat16" if bf16 else "float32"
-                print(f"| {name} | {kind} | {threads} | {total * 1e3:.2f} | {one / total:.1f} | {waits / total:.1%} | {memory / total:.1%} |")
+    print("\n".join(table(data)))
+    if args.chart:
+        chart(data, args.chart)
 
 
 if __name__ == "__main__":

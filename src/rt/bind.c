@@ -155,18 +155,35 @@ static void link_gemms(rt_bind *bind) {
   }
 }
 
-/* Waking the pool and each barrier cost; a run that gains less than that stays on the caller. */
+/* Guessed seconds until nt threads have met: each parent of the pool's tree reads the lines of its four children, level by level. */
+static double barrier_cost(int nt) {
+  const double least = 0.25e-6, line = 0.05e-6;
+  int lines = 0;
+  for (int left = nt - 1, level = 4; left > 0; left -= level, level *= 4) lines += left < 4 ? left : 4;
+  return least + line * lines;
+}
+
+/* As many threads as make the run short by that guess: waking the pool and each barrier cost, the latter more with more threads, and a step
+ * has no more than its own are worth. */
 static void choose_threads(rt_bind *bind) {
-  const double wake = 1.5e-6, barrier = 0.3e-6, share = 0.5e-6;
-  double gain = 0;
-  bind->wanted = 1;
+  const double wake = 1.5e-6;
+  double best = 0;
+  int most = 1;
   for (int i = 0; i < bind->nbound; i++) {
     const rt_bound *b = &bind->bound[i];
-    if (b->skip || b->threads == 1) continue;
-    gain += 0.5 * share * b->threads;
-    if (b->threads > bind->wanted) bind->wanted = b->threads;
+    if (b->skip) continue;
+    best += b->work;
+    if (b->threads > most) most = b->threads;
   }
-  if (gain < wake + barrier * bind->barriers) bind->wanted = 1;
+  bind->wanted = 1;
+  for (int nt = 2; nt <= most; nt += nt < 8 ? 1 : nt / 8) {
+    double t = wake + barrier_cost(nt) * bind->barriers;
+    for (int i = 0; i < bind->nbound; i++) {
+      const rt_bound *b = &bind->bound[i];
+      if (!b->skip) t += b->work / (b->threads < nt ? b->threads : nt);
+    }
+    if (t < best) best = t, bind->wanted = nt;
+  }
 }
 
 /* ---- making one ---- */

@@ -131,9 +131,9 @@ static void word_wait(word *w, uint32_t want) {
   atomic_fetch_sub(&w->sleepers, 1);
 }
 
-/* The arrival half of the barrier: a tree of eight children a thread, so that no line is fought for and hundreds of
- * threads need three levels. Returns the number of the barrier reached; the root has then seen all others. */
-enum { FAN = 8 };
+/* The arrival half of the barrier: a tree of four children a thread, so that no line is fought for. A parent reads its children's lines one
+ * after the other: 16 threads wait for eight lines in turn, 64 for twelve (with eight children 15 and 16; bench/scale.py). Returns the number of the barrier reached; the root has then seen all others. */
+enum { FAN = 4 };
 
 static uint32_t arrive(int tid, int nt) {
   uint32_t next = atomic_load_explicit(&pool.gen.v, memory_order_relaxed) + 1;

@@ -60,6 +60,7 @@ typedef struct rt_bound {
   bool barrier;              /* before the step */
   bool skip;                 /* nothing to do */
   int threads;               /* worth using, at most; 1: thread 0 alone */
+  double work;               /* guessed seconds on one thread */
   int64_t rows, cols;
   size_t scratch, loop_scratch_at;
   const ty_i64 *par;

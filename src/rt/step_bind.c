@@ -283,13 +283,19 @@ static void bind_routine(sizer *z) {
   if (b->bytes < 0) b->bytes = bag ? (double)size[2] * (double)size[1] * (double)ty_dtype_size(r->dtype) : (double)bytes; /* not the whole table */
 }
 
-/* Guessed single-thread rates, for one purpose: how many threads a step is worth. A thread that joins must have `share`
- * seconds of work: test_program --bench shows two threads ahead from about 1 us of work in all, with the pool awake. */
-static int threads_worth(const rt_bound *b) {
+/* Guessed seconds of a step on one thread, for one purpose: how many threads it is worth. */
+static double work_of(const rt_bound *b) {
   static const double rate[] = {[RT_LOOP] = 16e9, [RT_GEMM] = 80e9, [RT_ATTN] = 40e9, [RT_PACK] = 16e9, [RT_CONV] = 60e9, [RT_CONV_PACK] = 16e9, [RT_RNN] = 30e9, [RT_ROUTINE] = 8e9};
-  const double bytes_rate = 16e9, share = 0.5e-6;
+  const double bytes_rate = 16e9;
   double t = b->flops / (b->step->kind == RT_GEMM && b->step->u.gemm.f64 ? 8e9 : rate[b->step->kind]), tb = b->bytes / bytes_rate;
-  double n = (t > tb ? t : tb) / share;
+  return t > tb ? t : tb;
+}
+
+/* A thread that joins must have `share` seconds of work: test_program --bench shows two threads ahead from about 1 us of work in all, with
+ * the pool awake. */
+static int threads_worth(double work) {
+  const double share = 0.5e-6;
+  double n = work / share;
   return n < 1 ? 1 : n > TY_POOL_MAX ? TY_POOL_MAX : (int)n;
 }
 
@@ -317,7 +323,8 @@ ty_status ty_rt_bound_make(ty_program *p, ty_ctx *ctx, const rt_values *vals, rt
       if (p->ref.p[i].buf >= 0) b->bytes += (double)bind->bytes[p->ref.p[i].buf];
   }
   if (b->flops < 0) b->flops = 0;
-  b->threads = s->kind == RT_RNN ? rnn_threads(&b->u.rnn) : threads_worth(b);
+  b->work = work_of(b);
+  b->threads = s->kind == RT_RNN ? rnn_threads(&b->u.rnn) : threads_worth(b->work);
   if (b->skip) b->scratch = 0;
   return TY_OK;
 }

@@ -598,6 +598,37 @@ static bool has_flag(const void *at, const char *flag) {
   return found;
 }
 
+/* A step that many threads share and others that few do, one after the other: the barriers of many threads would cost more than they save. */
+static void test_wanted(void) {
+  static const struct { int64_t first, rest; int steps, least, most; } cases[] = {
+    {1 << 24, 1 << 24, 4, TY_POOL_MAX / 2, TY_POOL_MAX}, /* large steps: as many as there are, or nearly */
+    {80000, 1 << 12, 40, 2, 16},                         /* one of 20 us, which is worth 40 threads, and forty of 1 us */
+    {1 << 12, 1 << 12, 40, 1, 2},                        /* small ones only */
+  };
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    ty_program *p = program();
+    ty_pbuf at = buffer(p, TY_PB_INPUT, 0, cases[k].first * 4);
+    for (int i = 0; i <= cases[k].steps; i++) {
+      int64_t n = i ? cases[k].rest : cases[k].first;
+      ty_pbuf to = i == cases[k].steps ? buffer(p, TY_PB_OUTPUT, 0, n * 4) : buffer(p, TY_PB_ARENA, 0, n * 4);
+      ty_step_loop l = {.fn = where_fn, .nbufs = 2, .bufs = (ty_pbuf[]){to, at}, .writes = (bool[]){true, false}, .rows = K(p, n), .cols = K(p, 1)};
+      ty_step_info info = step(p, "s", false);
+      info.flops = K(p, n * 4), info.bytes = K(p, 0);
+      ty_program_add_loop(p, &info, &l);
+      at = to;
+    }
+    finish(p);
+    rt_bind *b = NULL;
+    rt_slot *slot = NULL;
+    if (CHECK(ty_rt_bind_get(p, ctx, NULL, &b, &slot) == TY_OK)) {
+      CHECK(b->barriers == cases[k].steps && b->wanted >= cases[k].least && b->wanted <= cases[k].most);
+      printf("%d steps: %d threads, %d of the largest step\n", cases[k].steps + 1, b->wanted, b->bound[0].threads);
+      ty_rt_bind_put(p, b, slot);
+    }
+    ty_program_destroy(p);
+  }
+}
+
 static void test_tuning(void) {
   mix m[2];
   int in[64] = {1}, out[40 * 70];
@@ -779,6 +810,7 @@ int main(int argc, char **argv) {
   test_fold();
   test_errors();
   test_exprs();
+  test_wanted();
   test_tuning();
   test_concurrent();
   test_no_memory();
