@@ -111,7 +111,7 @@ int main(int argc, char **argv) {
   for (const layer *l = layers; l < layers + sizeof layers / sizeof *layers; l++) {
     ty_conv_shape s = {l->groups, l->c, l->o, {1, l->k, l->k}, {1, l->stride, l->stride}, {1, 1, 1}};
     int64_t out = (l->size + 2 * l->pad - l->k) / l->stride + 1;
-    ty_conv_kind kind = forced >= 0 ? (ty_conv_kind)forced : ty_conv_choose(ks, format, &s, (int64_t[3]){1, out, out});
+    ty_conv_kind kind = forced >= 0 ? (ty_conv_kind)forced : ty_conv_choose(isa, format, &s, (int64_t[3]){1, out, out});
     if ((only && !strstr(l->name, only)) || !ty_conv_can(kind, &s)) continue;
     row r = measure(l, kind);
     double flop = 2.0 * (double)(out * out * l->groups * l->o * l->c * l->k * l->k), bytes = 4.0 * (double)(x_floats + y_floats);

@@ -108,7 +108,7 @@ def peak(machine, cpu: str, one: str) -> float:
         regs = re.findall(r"([zv])\d+\.(\w+)", one)
         kind = regs[0][0]
         predicate = ", p0/m" if "/m" in one else ""
-        last = ".s[0]" if re.search(r"\[\d\]", one) else "." + regs[-1][1]
+        last = f".{regs[-1][1]}[0]" if re.search(r"\[\d\]", one) else "." + regs[-1][1]
         body = [f"{name} {kind}{i}.{regs[0][1]}{predicate}, {kind}30.{regs[1][1]}, {kind}{31 if '[' not in last else 7}{last}" for i in range(24) if i != 7]
     return cycles(machine, cpu, body) / len(body)
 

@@ -331,10 +331,9 @@ static void clean(deploy *d) {
 
 static ty_status make(deploy *d, const ty_source *s, const tuyere_options *o, const ty_archive_options *fix) {
   TY_TRY(s->import(d->ctx, s->self, fix, &d->im));
-  int panel = 0;
-  for (int i = 0; i < d->target.nlevels; i++) /* packed once, for the best; the others' widths divide it */
-    if (ty_kernels_panel(d->target.levels[i]) > panel) panel = ty_kernels_panel(d->target.levels[i]);
-  ty_options opts = {.no_compiler = true, .dump = o->dump, .weights = o->weights, .fpmath = o->fpmath, .panel = panel};
+  uint32_t levels = 0;
+  for (int i = 0; i < d->target.nlevels; i++) levels |= 1u << d->target.levels[i];
+  ty_options opts = {.no_compiler = true, .dump = o->dump, .weights = o->weights, .fpmath = o->fpmath, .levels = levels};
   ty_graph *g = d->im->graph;
   d->im->graph = NULL;
   TY_TRY(ty_model_compile(d->ctx, g, &opts, &d->model));

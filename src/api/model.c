@@ -166,7 +166,7 @@ ty_status ty_model_compile(ty_ctx *ctx, ty_graph *g, const ty_options *opts, ty_
   ty_status st = choose_format(ctx, opts, g);
   if (!st) st = passes(ctx, m, opts);
   double t = ty_now();
-  if (!st) st = ty_schedule(ctx, g, opts->panel, &m->sched);
+  if (!st) st = ty_schedule(ctx, g, opts->levels, &m->sched);
   if (!st) {
     ty_program_tune(m->sched->program, &opts->tuning);
     stage(m, "schedule", t);
@@ -251,7 +251,8 @@ char *ty_model_explain(const ty_model *m) {
   json_text(&s, m->compiler);
   ty_format format = TY_FORMAT_f32;
   ty_format_parse(m->graph->format, &format);
-  const ty_products *by = ty_products_get(ty_kernels_get(ty_cpu_get()->isa), format);
+  ty_isa isa = ty_cpu_get()->isa;
+  const ty_products *by = ty_products_get(ty_kernels_get(isa), ty_format_on(isa, format));
   ty_str_add(&s, ", \"fpmath\": \"%s%s\"", m->graph->format,
              format == TY_FORMAT_f32 ? "" : by->words ? ": products of bf16 pairs, sums in float32" : ": weights are bf16; this CPU multiplies no bf16, products are float32");
   ty_str_add(&s, ", \"isa\": \"%s\", \"memory\": {\"arena\": %zu, \"arena_naive\": %zu, \"arena_live\": %zu, \"state\": %zu, \"literals\": %zu, \"buffers\": %d, \"barriers\": %d, \"steps\": %d}}",

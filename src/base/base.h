@@ -120,6 +120,7 @@ typedef struct ty_cpu {
   const char *isa_name;
   uint32_t levels; /* a bit for each level up to isa that runs here: see ty_cpu_runs */
   bool avx512_bf16, avx512_vnni, amx_bf16;
+  bool arm_mm; /* products of matrices of bf16 and of 8 bits, in Advanced SIMD */
   long l1d, l2, l3;
 } ty_cpu;
 const ty_cpu *ty_cpu_get(void);

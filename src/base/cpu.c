@@ -16,12 +16,11 @@ const char *ty_isa_name(ty_isa isa) { return isas[isa].name; }
 const char *ty_arch_name(ty_arch a) { return a == TY_ARCH_X86_64 ? "x86_64" : a == TY_ARCH_AARCH64 ? "aarch64" : "any"; }
 ty_arch ty_isa_arch(ty_isa isa) { return isas[isa].arch; }
 
-#if defined __x86_64__
 /* What TUYERE_ISA may say beyond levels: one with some of its extensions. A level's own name leaves all of them out. */
-static const struct { const char *name; ty_isa isa; bool vnni, bf16; } extended[] = {{"avx512_vnni", TY_ISA_AVX512, true, false},
-                                                                                    {"avx512_bf16", TY_ISA_AVX512, true, true}};
+static const struct { const char *name; ty_isa isa; bool vnni, bf16, mm; } extended[] = {{"avx512_vnni", TY_ISA_AVX512, true, false, false},
+                                                                                        {"avx512_bf16", TY_ISA_AVX512, true, true, false},
+                                                                                        {"neon_mm", TY_ISA_NEON, false, false, true}};
 enum { NEXTENDED = sizeof extended / sizeof *extended };
-#endif
 
 static ty_cpu cpu; /* written once, under pthread_once */
 static pthread_once_t cpu_once = PTHREAD_ONCE_INIT;
@@ -81,6 +80,7 @@ static void probe(ty_cpu *c) {
   unsigned long cap = getauxval(AT_HWCAP), cap2 = getauxval(AT_HWCAP2);
   if ((cap & neon) != neon) return;
   c->levels |= 1u << TY_ISA_NEON;
+  c->arm_mm = (cap2 & (I8MM | BF16)) == (I8MM | BF16);
   if (!(cap & SVE) || (cap2 & sve2) != sve2) return;
   int vl = prctl(PR_SVE_GET_VL);
   if (vl < 0) return;
@@ -137,27 +137,24 @@ static void unknown_level(const char *env) {
   fprintf(stderr, "tuyere: TUYERE_ISA=%.40s ignored (known: %s", env, isas[0].name);
   for (int i = 1; i < TY_NISA; i++)
     if (is_here(i)) fprintf(stderr, ", %s", isas[i].name);
-#if defined __x86_64__
-  for (int i = 0; i < NEXTENDED; i++) fprintf(stderr, ", %s", extended[i].name);
-#endif
+  for (int i = 0; i < NEXTENDED; i++)
+    if (is_here((int)extended[i].isa)) fprintf(stderr, ", %s", extended[i].name);
   fprintf(stderr, ")\n");
 }
 
 /* Takes out what env does not name; the highest level it leaves. */
 static ty_isa lower(ty_cpu *c, const char *env) {
   ty_isa most = TY_NISA - 1;
-#if defined __x86_64__
   for (int i = 0; i < NEXTENDED; i++)
-    if (!strcmp(env, extended[i].name)) {
-      c->avx512_vnni &= extended[i].vnni, c->avx512_bf16 &= extended[i].bf16, c->amx_bf16 = false;
+    if (!strcmp(env, extended[i].name) && is_here((int)extended[i].isa)) {
+      c->avx512_vnni &= extended[i].vnni, c->avx512_bf16 &= extended[i].bf16, c->arm_mm &= extended[i].mm, c->amx_bf16 = false;
       return extended[i].isa;
     }
-#endif
   if (!ty_isa_parse(env, &most) || !is_here((int)most)) {
     unknown_level(env);
     return TY_NISA - 1;
   }
-  c->avx512_vnni = c->avx512_bf16 = c->amx_bf16 = false;
+  c->avx512_vnni = c->avx512_bf16 = c->amx_bf16 = c->arm_mm = false;
   return most;
 }
 

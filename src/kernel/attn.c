@@ -42,7 +42,7 @@ static ty_attn attn_fold(const ty_attn *given) {
 /* The unit shrinks when whole ones would leave a thread with over a tenth more than its even share. Scratch is for nt = 1. */
 static attn_plan attn_plan_make(const ty_kernels *ks, const ty_attn *t, int nt) {
   attn_plan p = {.by = ty_products_get(ks, t->format)};
-  if (!p.by->words) p.by = ks->f32;
+  if (!p.by->words || p.by->pairs) p.by = ks->f32;
   p.deep = p.by->words ? ty_format_rows(t->format, t->d) : t->d;
   p.keys = kernel_min(KEYS, kernel_up(kernel_max(1, t->sk), ks->nr));
   p.rows = kernel_max(1, kernel_min(ROWS, t->sq));
@@ -104,7 +104,7 @@ static void attn_scores(const ty_kernels *ks, const ty_attn *t, const attn_plan 
     return;
   }
   if (p->by->words) {
-    for (int64_t i = 0; i < m; i++) p->by->words(t->d, q + i * t->q_s, room + i * p->deep);
+    for (int64_t i = 0; i < m; i++) p->by->words(t->d, q + i * t->q_s, NULL, room + i * p->deep);
     q = room, lda = p->deep;
   }
   int64_t strips = kernel_ceil(m, ks->mr);
@@ -145,7 +145,7 @@ static void attn_unit(const ty_kernels *ks, const ty_attn *t, const attn_plan *p
       float *sr = s + r * p->ld_s, shrink = 1.0f;
       if (n > 0) shrink = attn_softmax(ks, t, x, h, i0 + r, n, sr, state + 2 * r);
       for (int64_t j = n; j < deep; j++) sr[j] = 0.0f;
-      if (x->words) by->words(deep, sr, sr);
+      if (x->words) by->words(deep, sr, NULL, sr);
       if (!x->first && shrink != 1.0f) ks->scale(t->dv, o + r * t->o_s, shrink);
     }
     float *os = o + r0 * t->o_s;
@@ -177,7 +177,7 @@ static void attn_pack_k(const ty_kernels *ks, const ty_attn *t, const attn_plan 
   float *rows = kp + p->keys * p->deep;
   for (int64_t q = 0; q < panels; q++) { /* words are transposed as floats are */
     int64_t n = kernel_min(nr, x->n - q * nr);
-    for (int64_t i = 0; i < n; i++) p->by->words(t->d, x->k + (q * nr + i) * x->k_s, rows + i * p->deep);
+    for (int64_t i = 0; i < n; i++) p->by->words(t->d, x->k + (q * nr + i) * x->k_s, NULL, rows + i * p->deep);
     ks->pack_b((int)nr, p->deep, n, rows, 1, p->deep, kp + q * nr * p->deep, 0, 1);
   }
 }

@@ -47,21 +47,23 @@ static void direct_pack(int64_t nr, const ty_conv_shape *s, const float *w, cons
   }
 }
 
-void ty_conv_direct_pairs(int64_t nr, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst, int part, int parts) {
+void ty_conv_direct_pairs(ty_format format, int64_t nr, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst, int part, int parts) {
   enum { MOST = 1024 };
   conv_panels p = conv_panels_of(nr, s->o);
-  int64_t k = conv_window(s) * s->c / 2;
+  int64_t k = conv_window(s) * s->c / 2, unit = ty_format_unit(format);
   float row[2][MOST];
   for (int64_t q = kernel_share(s->groups * p.count, part, parts), end = kernel_share(s->groups * p.count, part + 1, parts); q < end; q++) {
     int64_t g = q / p.count, n0 = conv_panel_at(&p, q % p.count), width = conv_panel_at(&p, q % p.count + 1) - n0, real = kernel_min(width, s->o - n0);
     float *d = dst + (g * p.units * p.unit + n0) * k;
     const float *src = w + (g * s->o + n0) * ldw[0];
-    for (int64_t c = 0; c < s->c; c += 2, d += width)
+    for (int64_t c = 0; c < s->c; c += 2)
       for (int64_t t = 0; t < conv_window(s); t++) {
         const float *e = src + c * ldw[1] + t / s->k[2] / s->k[1] * ldw[2] + t / s->k[2] % s->k[1] * ldw[3] + t % s->k[2] * ldw[4];
         for (int i = 0; i < 2; i++)
           for (int64_t j = 0; j < width; j++) row[i][j] = j < real ? e[i * ldw[1] + j * ldw[0]] : 0.0f;
-        ty_kernels__portable.pair(width, row[0], row[1], d + t * s->c / 2 * width);
+        float *to = d + t * s->c / 2 * width + ty_format_word(format, width, c / 2, 0);
+        ty_kernels__portable.pair(width, row[0], row[1], unit == 1 ? to : row[0]);
+        for (int64_t j = 0; j < width && unit > 1; j++) to[j * unit] = row[0][j];
       }
   }
 }
@@ -69,12 +71,13 @@ void ty_conv_direct_pairs(int64_t nr, const ty_conv_shape *s, const float *w, co
 typedef struct direct_plan {
   ty_conv v; /* with dims merged where that loses nothing; of words, where products take them: channels, strides */
   const ty_products *by;
-  int64_t per;             /* values of x that a row of B meets */
+  int64_t per, unit;       /* values of x that a row of B meets; words of a column in such a row */
+  int64_t together;        /* words: 2 where a pixel's words stand together with those of the pixel a stride further */
   ty_conv from;            /* words: v before it was one of words */
   int64_t lines, columns;  /* words: of the image in scratch, at most */
   bool lined;              /* words: blocks end with lines, and read some columns only */
   conv_panels p;
-  int64_t k;               /* rows of B */
+  int64_t k;               /* words of a column of B */
   int64_t rows;            /* pixels of a block, at most */
   int64_t taps, channels;  /* of a block of k, at most; channels < c only if taps is 1 */
   int64_t group, width;    /* panels of a tile, at most; its columns */
@@ -114,16 +117,16 @@ static void direct_words_plan(direct_plan *p) {
   int64_t jump = kernel_max(s->stride[1], v->in[1] - (v->out[1] - 1) * s->stride[1]);
   p->lines = kernel_max(1, kernel_min(all, steps * jump + window));
   p->columns = p->lined ? kernel_min(v->in[2], (p->rows - 1) * s->stride[2] + (s->k[2] - 1) * s->dil[2] + 1) : v->in[2];
-  v->x_s[2] = s->groups * s->c, v->x_s[1] = p->columns * v->x_s[2], v->x_s[0] = v->in[1] * v->x_s[1], v->x_n = v->in[0] * v->x_s[0];
+  v->x_s[2] = s->groups * s->c * p->together, v->x_s[1] = p->columns * v->x_s[2], v->x_s[0] = v->in[1] * v->x_s[1], v->x_n = v->in[0] * v->x_s[0];
   p->bytes += kernel_up(p->lines * v->x_s[1], 16) * (int64_t)sizeof(float);
 }
 
 static direct_plan direct_plan_make(const ty_kernels *ks, const ty_conv *v) {
-  direct_plan p = {.v = direct_merge(*v), .by = ty_products_get(ks, v->format), .per = ty_formats[v->format].per};
+  direct_plan p = {.v = direct_merge(*v), .by = ty_products_get(ks, v->format), .per = ty_formats[v->format].per, .unit = ty_format_unit(v->format)};
   const ty_conv_shape *s = &p.v.s;
-  p.from = p.v;
-  if (p.by->words) p.v.s.c /= p.per, p.per = 1;
-  p.p = conv_panels_of(v->b_nr ? v->b_nr : ks->nr, s->o), p.k = conv_window(s) * s->c / p.per;
+  p.from = p.v, p.together = p.by->pairs ? 2 : 1;
+  if (p.by->words) p.v.s.c /= p.per / p.unit, p.per = p.unit;
+  p.p = conv_panels_of(v->b_nr ? v->b_nr : ks->nr, s->o), p.k = conv_window(s) * s->c / p.per * p.unit;
   int64_t line = kernel_max(1, p.v.out[2]), all = kernel_max(1, p.v.batch * p.v.out[0] * p.v.out[1] * line), window = conv_window(s);
   p.rows = line >= ROWS_MAX ? kernel_ceil(line, kernel_ceil(line, ROWS_MAX)) : ROWS_MAX / line * line;
   p.rows = kernel_min(all, kernel_min(ROWS_MAX, kernel_up(p.rows, ks->mr)));
@@ -183,7 +186,7 @@ static int64_t strips_cut(const ty_kernels *ks, const direct_plan *p, int64_t m0
 static void strips_words(const direct_plan *p, conv_range lines, strip *strips, int64_t count, float *to) {
   const ty_conv *v = &p->from, *w = &p->v;
   const ty_conv_shape *s = &v->s;
-  int64_t c0 = 0, c1 = v->in[2], pixel = s->groups * s->c, words = w->x_s[2];
+  int64_t c0 = 0, c1 = v->in[2], pixel = s->groups * s->c, words = w->x_s[2], next = p->by->pairs ? s->stride[2] : c1;
   if (p->lined) {
     const strip *last = strips + count - 1;
     c0 = kernel_min(c1, kernel_max(0, strips->x * s->stride[2] - v->pad[2]));
@@ -192,9 +195,9 @@ static void strips_words(const direct_plan *p, conv_range lines, strip *strips, 
   for (int64_t l = lines.lo; l < lines.hi; l++) {
     const float *x = v->x + l / v->in[1] / v->in[0] * v->x_n + l / v->in[1] % v->in[0] * v->x_s[0] + l % v->in[1] * v->x_s[1] + c0 * v->x_s[2];
     float *d = to + (l - lines.lo) * w->x_s[1];
-    if (v->x_s[2] == pixel) p->by->words((c1 - c0) * pixel, x, d);
+    if (v->x_s[2] == pixel && !p->by->pairs) p->by->words((c1 - c0) * pixel, x, NULL, d);
     else
-      for (int64_t c = c0; c < c1; c++, x += v->x_s[2], d += words) p->by->words(pixel, x, d);
+      for (int64_t c = c0; c < c1; c++, x += v->x_s[2], d += words) p->by->words(pixel, x, c + next < c1 ? x + next * v->x_s[2] : NULL, d);
   }
   for (int64_t i = 0; i < count; i++) strips[i].at -= lines.lo * w->x_s[1] + c0 * words;
 }
@@ -207,13 +210,13 @@ static int64_t runs_list(const direct_plan *p, const block *b, conv_range kd, co
   const ty_conv *v = &p->v;
   const ty_conv_shape *s = &v->s;
   int64_t count = 0, cb = b->c1 - b->c0;
-  bool line = s->dil[2] == 1 && v->x_s[2] == cb; /* neighbouring taps are one run */
+  bool line = s->dil[2] == 1 && v->x_s[2] == cb * p->together; /* neighbouring taps are one run */
   for (int64_t d = kd.lo; d < kd.hi; d++)
     for (int64_t h = kh.lo; h < kh.hi; h++) {
       int64_t first = (d * s->k[1] + h) * s->k[2], e0 = kernel_max(w0, b->t0 - first), e1 = kernel_min(w1, b->t1 - first);
       if (e0 >= e1) continue;
-      int64_t at = d * s->dil[0] * v->x_s[0] + h * s->dil[1] * v->x_s[1] + b->c0;
-      if (line) run[count++] = (ty_conv_run){(e1 - e0) * cb, at + e0 * cb, (first + e0 - b->t0) * cb / p->per};
+      int64_t at = d * s->dil[0] * v->x_s[0] + h * s->dil[1] * v->x_s[1] + b->c0 * p->together;
+      if (line) run[count++] = (ty_conv_run){(e1 - e0) * cb, at + e0 * cb * p->together, (first + e0 - b->t0) * cb / p->per};
       else
         for (int64_t w = e0; w < e1; w++) run[count++] = (ty_conv_run){cb, at + w * s->dil[2] * v->x_s[2], (first + w - b->t0) * cb / p->per};
     }
@@ -284,16 +287,16 @@ static void direct_tile(const ty_kernels *ks, const direct_plan *p, int64_t g, i
       b.c1 = kernel_min(b.c0 + p->channels, v->s.c);
       for (int64_t q = p0; q < p1; q++) {
         int64_t n0 = conv_panel_at(&p->p, q), width = conv_panel_at(&p->p, q + 1) - n0, real = kernel_min(width, v->s.o - n0);
-        const float *start = weights + n0 * p->k + (b.t0 * v->s.c + b.c0) / p->per * width, *then = start + width * p->k;
+        const float *start = weights + n0 * p->k + (b.t0 * v->s.c + b.c0) / p->per * p->unit * width, *then = start + width * p->k;
         if (q + 1 == p1) {
           bool last = b.t1 == window && b.c1 == v->s.c;
-          then = last ? after : weights + base * p->k + (b.c1 < v->s.c ? b.t0 * v->s.c + b.c1 : b.t1 * v->s.c) / p->per * (conv_panel_at(&p->p, p0 + 1) - base);
+          then = last ? after : weights + base * p->k + (b.c1 < v->s.c ? b.t0 * v->s.c + b.c1 : b.t1 * v->s.c) / p->per * p->unit * (conv_panel_at(&p->p, p0 + 1) - base);
         }
         bool spill = !v->epi && real < width;
         for (int64_t j = 0; j < real; j += ks->nr) {
-          sub u = {.x = v->x + g * v->s.c, .b = start + j, .ldb = width, .nv = kernel_ceil(kernel_min(ks->nr, real - j), ks->lanes)};
+          sub u = {.x = v->x + g * v->s.c * p->together, .b = start + j * p->unit, .ldb = width * p->unit, .nv = kernel_ceil(kernel_min(ks->nr, real - j), ks->lanes)};
           u.first = b.t0 == 0 && b.c0 == 0;
-          u.ahead = (const char *)(count == 1 ? start + NEAR : then), u.step = width * (int64_t)sizeof(float) / count;
+          u.ahead = (const char *)(count == 1 ? start + NEAR : then), u.step = u.ldb * (int64_t)sizeof(float) / count;
           if (v->epi) direct_columns(ks, p, &b, strips, count, &u, tile + n0 - base + j, ldt, 0);
           else if (spill) direct_columns(ks, p, &b, strips, count, &u, tile + j, width, 0);
           else direct_columns(ks, p, &b, strips, count, &u, NULL, v->y_s[2], g * v->s.o + n0 + j);

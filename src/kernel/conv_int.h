@@ -11,8 +11,8 @@ typedef struct conv_kind {
   size_t (*scratch)(const ty_kernels *, const ty_conv *);
   void (*run)(const ty_kernels *, const ty_conv *, int tid, int nt, void *scratch);
 } conv_kind;
-/* As the direct kind's pack, two channels to a word of bf16. */
-void ty_conv_direct_pairs(int64_t nr, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst, int part, int parts);
+/* As the direct kind's pack, two channels to a word of bf16, in either layout. */
+void ty_conv_direct_pairs(ty_format, int64_t nr, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst, int part, int parts);
 extern const conv_kind ty_conv_kind_direct, ty_conv_kind_depthwise, ty_conv_kind_grouped, ty_conv_kind_winograd;
 
 /* Panels of n columns: up to nr wide and as even as whole units of 16 allow, or of 8 or 4 where 16 does not divide nr. */

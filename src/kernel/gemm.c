@@ -22,8 +22,9 @@ enum {
 typedef struct gemm_plan {
   const ty_products *by;
   int64_t rows;    /* of a block, at most */
+  int64_t unit;    /* words of a column in a row of B */
   int64_t kr;      /* rows of B */
-  int64_t pr;      /* those of a panel, scales included */
+  int64_t pr;      /* words of a column of a panel, scales included */
   int64_t kc;      /* a block of them */
   int64_t group;   /* panels of a tile, at most */
   int64_t b_chunk; /* panels of run-time B packed at a time; 0: packed already */
@@ -31,19 +32,20 @@ typedef struct gemm_plan {
 } gemm_plan;
 
 static gemm_plan gemm_plan_make(const ty_kernels *ks, const ty_gemm *g) {
-  gemm_plan p = {.by = ty_products_get(ks, g->format), .pr = ty_format_rows(g->format, g->k)};
+  gemm_plan p = {.by = ty_products_get(ks, g->format), .unit = ty_format_unit(g->format), .pr = ty_format_rows(g->format, g->k)};
   p.kr = kernel_ceil(g->k, ty_formats[g->format].per);
   int64_t panels = kernel_max(1, ty_packed_b_panels(ks->nr, g->n)), k = kernel_max(1, p.kr), most = ROWS_MAX;
-  if (p.by->words) most = kernel_max(ks->mr, kernel_min(most, A_WORDS / k));
+  int64_t block = K_BLOCK / p.unit;
+  if (p.by->words) most = kernel_max(ks->mr, kernel_min(most, A_WORDS / (k * p.unit)));
   p.rows = kernel_max(ks->mr, kernel_min(most / ks->mr * ks->mr, kernel_up(g->m, ks->mr)));
   p.kc = k;
-  if (g->m >= K_BLOCK_ROWS && k > K_BLOCK) p.kc = kernel_up(kernel_ceil(k, kernel_ceil(k, K_BLOCK)), 16);
+  if (g->m >= K_BLOCK_ROWS && k > block) p.kc = kernel_up(kernel_ceil(k, kernel_ceil(k, block)), 16);
   p.group = kernel_max(1, kernel_min(panels, kernel_min(TILE_COLUMNS, TILE_FLOATS / p.rows) / ks->nr));
-  if (g->b_strided) p.b_chunk = kernel_min(panels, kernel_max(1, B_FLOATS / (k * ks->nr)));
+  if (g->b_strided) p.b_chunk = kernel_min(panels, kernel_max(1, B_FLOATS / (k * p.unit * ks->nr)));
   int64_t at = 0;
   p.tile_at = at, at += kernel_up(p.rows * p.group * ks->nr, 16);
   p.a_at = at, at += p.by->words ? kernel_up(p.rows * p.pr, 16) : 0;
-  p.b_at = at, at += p.b_chunk * k * ks->nr;
+  p.b_at = at, at += p.b_chunk * k * p.unit * ks->nr;
   p.w_at = at, at += p.by->unpack ? W_BLOCK * ks->nr : 0;
   p.bytes = at * (int64_t)sizeof(float);
   return p;
@@ -74,10 +76,10 @@ static void gemm_copy(int64_t m, int64_t n, const float *src, int64_t ls, float 
 /* Packed B from the tier's panel `first` on; its own panels have nr columns, a multiple of the tier's. */
 typedef struct gemm_packed { const float *p; int64_t nr, first; } gemm_packed;
 
-/* Where the tier's panel q lies: its rows are those of the wider panel, b.nr apart. */
-static const float *gemm_panel(const ty_kernels *ks, gemm_packed b, int64_t pr, int64_t q) {
+/* Where the tier's panel q lies: its rows are those of the wider panel, b.nr columns apart. unit: words of a column in a row. */
+static const float *gemm_panel(const ty_kernels *ks, gemm_packed b, int64_t pr, int64_t unit, int64_t q) {
   int64_t at = (q - b.first) * ks->nr;
-  return b.p + at / b.nr * b.nr * pr + at % b.nr;
+  return b.p + at / b.nr * b.nr * pr + at % b.nr * unit;
 }
 
 /* One tile: rows [0, m) of a against panels [p0, p1) of b, into c (row stride ldc). wide: c has room for whole
@@ -85,26 +87,28 @@ static const float *gemm_panel(const ty_kernels *ks, gemm_packed b, int64_t pr, 
  * after: what will be read when the tile is done. */
 static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64_t n, int64_t values, const float *a, int64_t lda,
                       gemm_packed b, int64_t p0, int64_t p1, float *c, int64_t ldc, bool wide, float *spill, const float *after) {
-  int64_t strips = kernel_ceil(m, ks->mr), nr = ks->nr, ldb = b.nr, k = p->kr, per = p->by->words ? 1 : ty_formats[p->by->format].per;
+  int64_t strips = kernel_ceil(m, ks->mr), nr = ks->nr, ldb = b.nr * p->unit, k = p->kr, per = p->by->words ? p->unit : ty_formats[p->by->format].per;
+  int64_t together = p->by->pairs ? 2 : 1; /* rows of A */
   for (int64_t k0 = 0; k0 < k; k0 += p->kc) {
-    int64_t kb = kernel_min(p->kc, k - k0), ka = p->by->words ? kb : kernel_min(kb * per, values - k0 * per);
+    int64_t kb = kernel_min(p->kc, k - k0), ka = p->by->words ? kb * per : kernel_min(kb * per, values - k0 * per);
     for (int64_t q = p0; q < p1; q++) {
       int64_t w = kernel_min(nr, n - q * nr), nv = kernel_ceil(w, ks->lanes);
-      const float *bq = gemm_panel(ks, b, p->pr, q) + k0 * ldb;
+      const float *bq = gemm_panel(ks, b, p->pr, p->unit, q) + k0 * ldb;
       float *cq = c + (q - p0) * nr;
       int64_t ld = ldc;
-      const float *then = q + 1 < p1 ? gemm_panel(ks, b, p->pr, q + 1) + k0 * ldb : k0 + kb < k ? gemm_panel(ks, b, p->pr, p0) + (k0 + kb) * ldb : after;
+      const float *then = q + 1 < p1 ? gemm_panel(ks, b, p->pr, p->unit, q + 1) + k0 * ldb : k0 + kb < k ? gemm_panel(ks, b, p->pr, p->unit, p0) + (k0 + kb) * ldb : after;
       /* The strips share the prefetching of the block that comes next, so that memory is read evenly; one strip alone reads a
        * little ahead of itself, straight through. */
       int64_t each = kb * ldb * (int64_t)sizeof *bq / strips, step = ldb * (int64_t)sizeof *bq / strips;
       const char *ahead = (const char *)(strips == 1 ? bq + NEAR : then);
       if (!wide && w < nv * ks->lanes) cq = spill, ld = nr;
       for (int64_t s = 0, m0 = 0; s < strips; s++) {
-        int64_t m1 = kernel_share(m, s + 1, strips);
-        p->by->gemm[nv - 1][m1 - m0 - 1](ka, a + m0 * lda + k0 * per, lda, bq, ldb, cq + m0 * ld, ld, k0 > 0, ahead + s * each, step);
+        int64_t m1 = kernel_min(m, kernel_share(kernel_ceil(m, together), s + 1, strips) * together);
+        p->by->gemm[nv - 1][m1 - m0 - 1](ka, a + m0 * lda + k0 * per * together, lda, bq, ldb, cq + m0 * ld, ld, k0 > 0, ahead + s * each, step);
         m0 = m1;
       }
-      if (p->by->finish && k0 + kb == k) p->by->finish(m, (int)nv, a + k, lda, bq + kb * ldb, ldb, cq, ld);
+      if (p->by->finish && k0 + kb == k)
+        p->by->finish(m, (int)nv, a + k * p->unit * together, lda, gemm_panel(ks, b, p->pr, 1, q) + k * ldb, b.nr, cq, ld);
     }
   }
   int64_t w = n - (p1 - 1) * nr;
@@ -118,7 +122,7 @@ static void gemm_tile_unpacked(const ty_kernels *ks, const gemm_plan *p, int64_t
   int64_t strips = kernel_ceil(m, ks->mr), nr = ks->nr, ldb = b.nr, group = f->group ? f->group : kernel_up(k, f->per);
   for (int64_t q = p0; q < p1; q++) {
     int64_t w = kernel_min(nr, n - q * nr), nv = kernel_ceil(w, ks->lanes), ld = ldc;
-    const float *bq = gemm_panel(ks, b, p->pr, q);
+    const float *bq = gemm_panel(ks, b, p->pr, 1, q);
     float *cq = c + (q - p0) * nr;
     bool spills = !wide && w < nv * ks->lanes;
     if (spills) cq = spill, ld = nr;
@@ -148,13 +152,14 @@ static void gemm_run(const ty_kernels *ks, const ty_gemm *g, const gemm_plan *p,
     int64_t m1 = kernel_min(m0 + step, r1), lda = g->lda;
     const float *a = g->a + i * g->a_batch + j * g->a_head + m0 * lda;
     if (p->by->words && g->k) {
-      for (int64_t r = 0; r < m1 - m0; r++) p->by->words(g->k, a + r * lda, scratch + p->a_at + r * p->pr);
+      for (int64_t r = 0; r < m1 - m0; r += p->by->pairs ? 2 : 1)
+        p->by->words(g->k, a + r * lda, r + 1 < m1 - m0 ? a + (r + 1) * lda : NULL, scratch + p->a_at + r * p->pr);
       a = scratch + p->a_at, lda = p->pr;
     }
     for (int64_t t = 0; t < tiles; t++) {
       int64_t q0 = p0 + kernel_share(p1 - p0, t, tiles), q1 = p0 + kernel_share(p1 - p0, t + 1, tiles);
       int64_t n0 = q0 * nr, n1 = kernel_min(q1 * nr, g->n), ldt = (q1 - q0) * nr;
-      const float *then = q1 < p1 ? gemm_panel(ks, b, p->pr, q1) : m1 < r1 ? gemm_panel(ks, b, p->pr, p0) : after;
+      const float *then = q1 < p1 ? gemm_panel(ks, b, p->pr, p->unit, q1) : m1 < r1 ? gemm_panel(ks, b, p->pr, p->unit, p0) : after;
       float *c = g->epi ? tile : g->c + i * g->c_batch + j * g->c_head + m0 * g->ldc + n0;
       int64_t ldc = g->epi ? ldt : g->ldc;
       if (g->k == 0)
@@ -186,7 +191,7 @@ static gemm_packed gemm_b(const ty_kernels *ks, const ty_gemm *g, int64_t batch)
 }
 static const float *gemm_unit(const ty_kernels *ks, const ty_gemm *g, int64_t u) { /* its panel */
   int64_t panels = ty_packed_b_panels(ks->nr, g->n);
-  return gemm_panel(ks, gemm_b(ks, g, u / panels), ty_format_rows(g->format, g->k), u % panels);
+  return gemm_panel(ks, gemm_b(ks, g, u / panels), ty_format_rows(g->format, g->k), ty_format_unit(g->format), u % panels);
 }
 
 void ty_gemm_f32(const ty_kernels *ks, const ty_gemm *g, int tid, int nt, void *scratch) {

@@ -9,11 +9,11 @@ const ty_kernels *ty_kernels_get(ty_isa isa) {
 }
 
 #define TY_TIERS_ALL
-int ty_kernels_panel(ty_isa isa) {
+ty_tier_shape ty_tier_shape_of(ty_isa isa) {
   switch (isa) {
-#define TY_TIER(tier, id, mr, nr, lanes) case id: return nr;
+#define TY_TIER(tier, id, mr, nr, lanes) case id: return (ty_tier_shape){mr, nr, lanes};
 #include "kernel/kernels.def"
-    default: return 0;
+    default: return (ty_tier_shape){0};
   }
 }
 #undef TY_TIERS_ALL
@@ -25,9 +25,26 @@ const ty_format_info ty_formats[TY_NFORMATS] = {
 
 bool ty_format_parse(const char *name, ty_format *out) {
   for (int i = 0; i < TY_NFORMATS; i++)
-    if (!strcmp(name, ty_formats[i].name)) return *out = (ty_format)i, true;
+    if (!strcmp(name, ty_formats[i].name) && ty_format_unit((ty_format)i) == 1) return *out = (ty_format)i, true;
   return false;
 }
+
+#define TY_TIERS_ALL
+ty_format ty_format_on(ty_isa isa, ty_format f) {
+  static const ty_cpu none;
+  const ty_cpu *c = ty_cpu_get()->isa == isa ? ty_cpu_get() : &none; /* of another one only what its level says is known */
+  ty_format twin = f == TY_FORMAT_bf16 ? TY_FORMAT_bf16x4 : f == TY_FORMAT_int8 ? TY_FORMAT_int8x8 : f, best = f;
+  (void)c;
+  enum {
+#define TY_TIER(tier, id, mr, nr, lanes) isa_of_##tier = id,
+#include "kernel/kernels.def"
+  };
+#define TY_PRODUCTS(format, of, name, has) \
+  if (isa_of_##of == (int)isa && (TY_FORMAT_##format == f || TY_FORMAT_##format == twin) && (has)) best = TY_FORMAT_##format;
+#include "kernel/kernels.def"
+  return best;
+}
+#undef TY_TIERS_ALL
 
 const ty_products *ty_products_row(int i, const ty_kernels **tier, bool *runs) {
   const ty_cpu *c = ty_cpu_get();
@@ -55,7 +72,7 @@ const ty_products *ty_products_get(const ty_kernels *ks, ty_format format) {
   return best;
 }
 
-enum { PAIRED = 3072 }; /* values of a panel that are paired at a time, where that makes a pair of rows */
+enum { PAIRED = 3072 }; /* values of a panel that are paired at a time, where that makes rows of words */
 
 void ty_pack_b(const ty_kernels *ks, ty_format format, int nr, int64_t k, int64_t n, const float *b, int64_t ldk, int64_t ldn, float *dst,
                int64_t p0, int64_t p1) {
@@ -69,16 +86,22 @@ void ty_pack_b(const ty_kernels *ks, ty_format format, int nr, int64_t k, int64_
     return;
   }
   float some[PAIRED];
+  int64_t unit = ty_format_unit(format);
   for (int64_t p = p0; p < p1; p++) {
     float *d = dst + p * nr * ty_format_rows(format, k);
-    for (int64_t j = 0; j < nr; j += PAIRED / 2) { /* a panel is rarely so wide that its columns are taken in parts */
-      int64_t wide = kernel_min(nr - j, PAIRED / 2), deep = PAIRED / wide / 2 * 2, at = p * nr + j;
+    for (int64_t j = 0; j < nr; j += PAIRED / (2 * unit)) { /* a panel is rarely so wide that its columns are taken in parts */
+      int64_t wide = kernel_min(nr - j, PAIRED / (2 * unit)), deep = PAIRED / wide / (2 * unit) * (2 * unit), at = p * nr + j;
       for (int64_t k0 = 0; k0 < k; k0 += deep) {
         int64_t kb = kernel_min(deep, k - k0), real = kernel_max(0, kernel_min(wide, n - at));
         if (real) ks->pack_b((int)wide, kb, real, b + k0 * ldk + at * ldn, ldk, ldn, some, 0, 1);
         else memset(some, 0, (size_t)(kb * wide) * sizeof *some);
-        if (kb % 2) memset(some + kb * wide, 0, (size_t)wide * sizeof *some);
-        for (int64_t r = 0; r < kb; r += 2) ks->pair(wide, some + r * wide, some + (r + 1) * wide, d + (k0 + r) / 2 * nr + j);
+        int64_t whole = kernel_up(kb, 2 * unit);
+        memset(some + kb * wide, 0, (size_t)((whole - kb) * wide) * sizeof *some);
+        for (int64_t r = 0; r < whole; r += 2) {
+          float *row = some + r * wide, *to = d + ty_format_word(format, nr, (k0 + r) / 2, j);
+          ks->pair(wide, row, row + wide, unit == 1 ? to : row);
+          for (int64_t i = 0; i < wide && unit > 1; i++) to[i * unit] = row[i];
+        }
       }
     }
   }

@@ -19,17 +19,26 @@ typedef enum ty_format {
 } ty_format;
 typedef struct ty_format_info { const char *name; int bits, per, group, extra; } ty_format_info;
 extern const ty_format_info ty_formats[TY_NFORMATS];
-bool ty_format_parse(const char *name, ty_format *out);
+bool ty_format_parse(const char *name, ty_format *out); /* not second layouts: those are ty_format_on's to choose */
+/* The layout in which weights of a format are packed, where isa, of any architecture, is the best level that will multiply by them. */
+ty_format ty_format_on(ty_isa isa, ty_format);
+static inline int ty_format_unit(ty_format f) { return ty_formats[f].bits * ty_formats[f].per / 32; } /* words of a column that stand together */
 static inline int64_t ty_format_rows(ty_format f, int64_t k) { /* words of a column, scales included */
   const ty_format_info *i = &ty_formats[f];
-  return i->group ? (k + i->group - 1) / i->group * (i->group / i->per + 1) : (k + i->per - 1) / i->per + i->extra;
+  return i->group ? (k + i->group - 1) / i->group * (i->group / i->per + 1) : (k + i->per - 1) / i->per * ty_format_unit(f) + i->extra;
+}
+/* Where the r-th word of column j is in a panel of nr columns, or in its part that holds no scales. */
+static inline int64_t ty_format_word(ty_format f, int64_t nr, int64_t r, int64_t j) {
+  int64_t unit = ty_format_unit(f);
+  return r / unit * unit * nr + j * unit + r % unit;
 }
 /* Products of 8-bit values are summed in 32 bits: the largest k that cannot overflow. */
 enum { TY_INT8_K_MAX = 65536 };
 
 /* C[mr, nv*lanes] (+)= A[mr, k] B[k, nv*lanes]: a rows lda apart with k contiguous, b rows ldb apart. accumulate: add to C.
  * Prefetches ahead + p*step (bytes) at the p-th row of b: what comes after b. Any address will do; b and 0 for nothing.
- * For formats other than f32, b (and a, where ty_products.words is set) holds words, whatever their pointers say. */
+ * For formats other than f32, b (and a, where ty_products.words is set) holds words, whatever their pointers say; a row of b is then one
+ * of all columns' words that stand together. */
 typedef void (*ty_gemm_f32_fn)(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc,
                                int accumulate, const char *ahead, int64_t step);
 
@@ -88,17 +97,23 @@ enum { TY_FEW = 4 };
 typedef void (*ty_gemm_few_fn)(int64_t k, int64_t group, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc);
 
 /* Micro-kernels for weights of one format: gemm[nv-1][mr-1] for nv in [1, nr/lanes] and mr in [1, mr] of the tier; NULL elsewhere.
- * words: NULL where a is read as it is, float32, and weights are widened; k then counts values, and the last word of an odd k counts once.
- * Else it makes words of a row of k values of A, zeros after the last, for products of words with words: a, lda and k count words.
- * Either way b's rows are words. */
+ * words: NULL where a is read as it is, float32, and weights are widened; k then counts values, and of the last word those there are.
+ * Else it makes words of a row of k values of A, zeros after the last, for products of words with words: a, lda and k count words, and k
+ * is whole rows of b.
+ * pairs: two rows of A stand together, words of the first and of the second in turn, as many as stand together in b: those of rows 2i
+ * and 2i + 1 from 2i*lda on. words makes both (second NULL: zeros); else second is not looked at. */
 typedef struct ty_products {
   ty_format format;
   const char *name; /* "avx512_bf16" */
   ty_gemm_f32_fn gemm[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
   ty_conv_f32_fn conv[TY_KERNEL_NV_MAX][TY_KERNEL_MR_MAX];
-  void (*words)(int64_t k, const float *a, float *to);
-  /* int8: gemm sums integers, words leaves the row's scale and zero point after its words, and finish makes floats of m rows of c of nv
-   * vectors: rows are A's scales, lda apart, cols the last two rows of the panel. A row with a NaN or an infinity gives NaN throughout. */
+  bool pairs;
+  void (*words)(int64_t k, const float *a, const float *second, float *to);
+  /* int8: gemm sums integers, words leaves the row's scale and zero point after its words (pairs: the first row's, then the second's), and
+   * finish makes floats of m rows of c of nv vectors: rows are A's scales, lda apart (pairs: 2*lda, two at a time), cols the last two rows
+   * of the panel, ldb apart. A row with a NaN or an infinity gives NaN throughout. less: what bytes of A are short of, for CPUs whose
+   * products want signs; so is the zero point. */
+  int less;
   void (*finish)(int64_t m, int nv, const float *rows, int64_t lda, const float *cols, int64_t ldb, float *c, int64_t ldc);
   /* Weight only (gemm and words are not set): up to TY_FEW rows of A at once (NULL: the tier does fewer); k values of nr columns as float32, for more rows. scale:
    * those of the first group; the next are behind each group. */
@@ -137,7 +152,8 @@ typedef struct ty_kernels {
 
 /* The tier's kernels, or the next lower tier that is built. Never NULL. Does not probe the CPU: see ty_cpu_get. */
 const ty_kernels *ty_kernels_get(ty_isa);
-int ty_kernels_panel(ty_isa); /* nr of a tier of any architecture, built here or not */
+typedef struct ty_tier_shape { int mr, nr, lanes; } ty_tier_shape;
+ty_tier_shape ty_tier_shape_of(ty_isa); /* of a tier of any architecture, built here or not */
 /* The tier's products for a format that are best on this CPU (ty_cpu_get). Never NULL. */
 const ty_products *ty_products_get(const ty_kernels *, ty_format);
 static inline const char *ty_products_text(const ty_products *p) { /* for names of kernels */
@@ -203,10 +219,10 @@ typedef struct ty_conv_shape {
 } ty_conv_shape;
 
 bool ty_conv_can(ty_conv_kind, const ty_conv_shape *);
-/* The kind that a model of the costs says is fastest, among those that can. format: in which products are wanted. out: output sizes, 0
- * where not known. */
-ty_conv_kind ty_conv_choose(const ty_kernels *, ty_format, const ty_conv_shape *, const int64_t out[3]);
-/* Formats other than f32 are for DIRECT with an even number of channels, not very few, and no depth to the window. */
+/* The kind that a model of the costs says is fastest, among those that can, on a level of any architecture. format: in which products are
+ * wanted, as ty_format_on has it. out: output sizes, 0 where not known. */
+ty_conv_kind ty_conv_choose(ty_isa, ty_format, const ty_conv_shape *, const int64_t out[3]);
+/* Formats other than f32 are for DIRECT with channels that fill what stands together, not very few, and no depth to the window. */
 bool ty_conv_takes(ty_format, ty_conv_kind, const ty_conv_shape *);
 
 /* Packed weights; dst is 64-byte aligned.

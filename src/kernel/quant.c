@@ -44,34 +44,42 @@ static void quant_scales(int64_t wide, const float *top, const float *odd, float
   }
 }
 
-static void quant_words(int64_t kb, int64_t wide, const float *some, const float *inverse, int per, float low, float high, int nr, uint32_t *to,
-                        uint32_t *sums) {
+/* unit: words of a column that stand together, a constant. */
+static inline __attribute__((always_inline)) void quant_words(int64_t kb, int64_t wide, const float *some, const float *inverse, int per, const int unit,
+                                                              float low, float high, int nr, uint32_t *all, uint32_t *sums) {
   int bits = 32 / per;
   uint32_t mask = (1u << bits) - 1;
-  for (int64_t r = 0; r < kb; r++, to += r % per ? 0 : nr)
+  for (int64_t r = 0; r < kb; r++) {
+    uint32_t *to = all + r / per / unit * unit * nr + r / per % unit;
     for (int64_t j = 0; j < wide; j++) {
       float x = some[r * wide + j] * inverse[j];
       uint32_t q = quant_whole(x >= low ? (x > high ? high : x) : low); /* NaN: low */
       if (sums) sums[j] += q;
-      to[j] = (r % per ? to[j] : 0) | (q & mask) << (r % per * bits);
+      to[j * unit] = (r % per ? to[j * unit] : 0) | (q & mask) << (r % per * bits);
     }
+  }
 }
 
-static void quant_columns8(const quant_source *s, int nr, int64_t k, int64_t at, int64_t wide, uint32_t *to) {
-  float some[DEEP * WIDE], top[WIDE] = {0}, odd[WIDE] = {0}, inverse[WIDE], *scale = (float *)to + (k + 3) / 4 * nr;
-  uint32_t *sums = to + ((k + 3) / 4 + 1) * nr;
+/* j: its first column in the panel. */
+static void quant_columns8(const quant_source *s, ty_format format, int nr, int64_t k, int64_t at, int64_t wide, uint32_t *panel, int64_t j) {
+  int64_t unit = ty_format_unit(format), words = kernel_ceil(k, 4 * unit) * unit;
+  uint32_t *sums = panel + (words + 1) * nr + j, *to = panel + j * unit;
+  float some[DEEP * WIDE], top[WIDE] = {0}, odd[WIDE] = {0}, inverse[WIDE], *scale = (float *)panel + words * nr + j;
   for (int64_t k0 = 0; k0 < k; k0 += DEEP) {
     int64_t kb = kernel_min(DEEP, k - k0);
     quant_block(s, k0, kb, at, wide, some);
     quant_range(kb, wide, some, top, odd);
   }
-  for (int64_t j = 0; j < wide; j++) top[j] = fabsf(top[j]);
+  for (int64_t i = 0; i < wide; i++) top[i] = fabsf(top[i]);
   quant_scales(wide, top, odd, 127.0f, scale, inverse);
   memset(sums, 0, (size_t)wide * sizeof *sums);
   for (int64_t k0 = 0; k0 < k; k0 += DEEP) {
     int64_t kb = kernel_min(DEEP, k - k0);
     quant_block(s, k0, kb, at, wide, some);
-    quant_words(kb, wide, some, inverse, 4, -127.0f, 127.0f, nr, to + k0 / 4 * nr, sums);
+    for (int64_t i = kernel_ceil(kb, 4); i % unit; i++) /* the second word of the last unit, where k ends in the first */
+      for (int64_t c = 0; c < wide; c++) to[k0 / 4 * nr + i / unit * unit * nr + c * unit + i % unit] = 0;
+    if (unit == 1) quant_words(kb, wide, some, inverse, 4, 1, -127.0f, 127.0f, nr, to + k0 / 4 * nr, sums);
+    else quant_words(kb, wide, some, inverse, 4, 2, -127.0f, 127.0f, nr, to + k0 / 4 * nr, sums);
   }
 }
 
@@ -84,7 +92,7 @@ static void quant_columns4(const quant_source *s, int nr, int64_t k, int group, 
     quant_range(kb, wide, some, top, odd);
     quant_scales(wide, top, odd, -8.0f, (float *)to + group / 8 * nr, inverse);
     for (int64_t r = (kb + 7) / 8; r < group / 8; r++) memset(to + r * nr, 0, (size_t)wide * sizeof *to); /* beyond k */
-    quant_words(kb, wide, some, inverse, 8, -8.0f, 7.0f, nr, to, NULL);
+    quant_words(kb, wide, some, inverse, 8, 1, -8.0f, 7.0f, nr, to, NULL);
   }
 }
 
@@ -94,9 +102,9 @@ void kernel_pack_quant(const ty_kernels *ks, ty_format format, int nr, int64_t k
   for (int64_t p = p0; p < p1; p++)
     for (int64_t j = 0; j < nr; j += WIDE) {
       int64_t wide = kernel_min(nr - j, WIDE);
-      uint32_t *to = (uint32_t *)dst + p * nr * ty_format_rows(format, k) + j;
-      if (ty_formats[format].per == 4) quant_columns8(&s, nr, k, p * nr + j, wide, to);
-      else quant_columns4(&s, nr, k, ty_formats[format].group, p * nr + j, wide, to);
+      uint32_t *to = (uint32_t *)dst + p * nr * ty_format_rows(format, k);
+      if (ty_formats[format].bits == 8) quant_columns8(&s, format, nr, k, p * nr + j, wide, to, j);
+      else quant_columns4(&s, nr, k, ty_formats[format].group, p * nr + j, wide, to + j);
     }
 }
 
@@ -104,17 +112,21 @@ void ty_packed_b_error(const ty_kernels *ks, ty_format format, int nr, int64_t k
                        int64_t p0, int64_t p1, double sums[2]) {
   const ty_format_info *f = &ty_formats[format];
   quant_source s = {ks, b, ldk, ldn, n};
-  int64_t group = f->group ? f->group : kernel_up(k, f->per);
-  float some[DEEP * WIDE], now[DEEP * WIDE];
+  int64_t group = f->group ? f->group : kernel_up(k, f->per), unit = ty_format_unit(format);
+  float some[DEEP * WIDE], now[DEEP * WIDE], row[DEEP / 4 * WIDE]; /* row: words of 8 bits in rows of their own */
   for (int64_t p = p0; p < p1; p++)
     for (int64_t j = 0; j < nr; j += WIDE) {
       int64_t wide = kernel_min(nr - j, WIDE), real = kernel_max(0, kernel_min(wide, n - p * nr - j));
-      const float *panel = packed + p * nr * ty_format_rows(format, k) + j;
-      const ty_products *by = ty_products_get(wide % ks->lanes ? &ty_kernels__portable : ks, format == TY_FORMAT_int8 ? TY_FORMAT_int8wo : format);
+      const float *panel = packed + p * nr * ty_format_rows(format, k);
+      const ty_products *by = ty_products_get(wide % ks->lanes ? &ty_kernels__portable : ks, f->bits == 8 ? TY_FORMAT_int8wo : format);
       for (int64_t k0 = 0; k0 < k; k0 += DEEP) {
-        int64_t kb = kernel_min(DEEP, k - k0), at = k0 / f->per + (f->group ? k0 / f->group : 0);
+        int64_t kb = kernel_min(DEEP, k - k0), at = k0 / f->per * unit + (f->group ? k0 / f->group : 0);
+        const float *words = panel + at * nr + j, *scale = panel + ((f->group ? at : 0) + group / f->per * unit) * nr + j;
         quant_block(&s, k0, kb, p * nr + j, wide, some);
-        by->unpack(kb, group, panel + at * nr, nr, panel + ((f->group ? at : 0) + group / f->per) * nr, (int)wide, now);
+        if (unit > 1)
+          for (int64_t r = 0; r < kernel_ceil(kb, 4); r++)
+            for (int64_t c = 0; c < wide; c++) row[r * wide + c] = panel[at * nr + ty_format_word(format, nr, r, j + c)];
+        by->unpack(kb, group, unit > 1 ? row : words, unit > 1 ? wide : nr, scale, (int)wide, now);
         for (int64_t r = 0; r < kb; r++) {
           float change = 0, size = 0; /* of few values: float is enough */
           for (int64_t c = r * wide; c < r * wide + real; c++) change += (now[c] - some[c]) * (now[c] - some[c]), size += some[c] * some[c];
@@ -126,17 +138,17 @@ void ty_packed_b_error(const ty_kernels *ks, ty_format format, int nr, int64_t k
 
 double ty_packed_b_value(ty_format format, int nr, int64_t k, const float *packed, int64_t i, int64_t j) {
   const ty_format_info *f = &ty_formats[format];
-  const float *panel = packed + j / nr * nr * ty_format_rows(format, k) + j % nr;
-  int64_t group = f->group ? i / f->group : 0, row = i / f->per + group;
+  const float *panel = packed + j / nr * nr * ty_format_rows(format, k);
+  int64_t group = f->group ? i / f->group : 0, inside = 32 / f->bits, row = i / inside + group;
   uint32_t word, up;
-  memcpy(&word, panel + row * nr, sizeof word);
-  up = word << (32 - f->bits - i % f->per * f->bits);
-  if (format == TY_FORMAT_f32 || format == TY_FORMAT_bf16) {
+  memcpy(&word, panel + ty_format_word(format, nr, row, j % nr), sizeof word);
+  up = word << (32 - f->bits - i % inside * f->bits);
+  if (f->bits >= 16) {
     float x;
     up &= format == TY_FORMAT_f32 ? ~0u : 0xffff0000u;
     memcpy(&x, &up, sizeof x);
     return x;
   }
-  int64_t scale = f->group ? (group + 1) * (f->group / f->per + 1) - 1 : (k + 3) / 4;
-  return (double)((int32_t)up >> (32 - f->bits)) * (double)panel[scale * nr];
+  int64_t scale = f->group ? (group + 1) * (f->group / f->per + 1) - 1 : ty_format_rows(format, k) - f->extra;
+  return (double)((int32_t)up >> (32 - f->bits)) * (double)panel[scale * nr + j % nr];
 }

@@ -40,6 +40,13 @@ enum { TIER_NV = TIER_NR / VF_LANES };
 #include "kernel/kernels.def"
 #define TIER_JOIN_(a, b) a##b
 #define TIER_JOIN(a, b) TIER_JOIN_(a, b)
+#define TIER_PRODUCTS_(format, name) ty_products_##format##__##name
+#define TIER_PRODUCTS(format, name) TIER_PRODUCTS_(format, name)
+#ifdef VF_MM_ALWAYS /* products of matrices: the tier's own, or beyond it */
+#define MM_NAME TIER_NAME
+#else
+#define MM_NAME TIER_JOIN(TIER_NAME, _mm)
+#endif
 #define TIER_TEXT_(a) #a
 #define TIER_TEXT(a) TIER_TEXT_(a)
 #endif

@@ -167,7 +167,7 @@ static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
   }
   if (n->op == TY_OP_conv) return packed_conv(g, c, nc, n);
   if (n->op != TY_OP_linear) return NULL;
-  bool vec = x->rank == 1, packs = w->id < nc && c[w->id] && x->dtype == TY_f32;
+  bool vec = x->rank == 1, packs = w->id < nc && c[w->id] && x->dtype == TY_f32 && !(x->id < nc && c[x->id]); /* else it is computed once, here */
   ty_dim row[2] = { ty_dim_const(g, 1), x->shape[x->rank - 1] };
   if (vec) x = ty_c_reshape(g, x, 2, row);
   if (packs) r = packed_gemm(g, x, w, linear_format(g, w));

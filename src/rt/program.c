@@ -9,7 +9,7 @@ ty_program *ty_program_create(ty_ctx *ctx) {
   ty_program *p = ty_alloc(sizeof *p);
   if (!p) return ty_fail(ctx, TY_NOMEM, "out of memory for a program"), NULL;
   p->kernels = ty_kernels_get(ty_cpu_get()->isa);
-  p->panel = p->kernels->nr;
+  ty_program_set_levels(p, 1u << ty_cpu_get()->isa);
   ty_program_tune(p, &(ty_tuning){0});
   pthread_mutex_init(&p->lock, NULL);
   pthread_mutex_init(&p->prof_lock, NULL);
@@ -70,8 +70,26 @@ void *ty_rt_pages(const ty_program *p, size_t bytes) {
   return at;
 }
 
-void ty_program_set_panel(ty_program *p, int nr) { p->panel = nr; }
+void ty_program_set_levels(ty_program *p, uint32_t levels) {
+  p->panel = 1;
+  for (int i = 0; i < TY_NISA; i++)
+    if (levels >> i & 1) {
+      int nr = ty_tier_shape_of((ty_isa)i).nr, times = 1;
+      while (p->panel * times % nr) times++;
+      p->panel *= times, p->isa = (ty_isa)i;
+    }
+}
+ty_isa ty_program_isa(const ty_program *p) { return p->isa; }
 int ty_program_panel(const ty_program *p) { return p->panel; }
+
+bool ty_rt_multiplies(const ty_program *p) {
+  for (int i = 0; i < p->step.n; i++) {
+    const rt_step *s = &p->step.p[i];
+    ty_format f = s->kind == RT_GEMM ? s->u.gemm.format : s->kind == RT_CONV ? s->u.conv.format : TY_FORMAT_f32;
+    if (ty_products_get(p->kernels, f)->format != f) return false;
+  }
+  return true;
+}
 
 static int no_memory(ty_program *p) {
   p->failed = true;

@@ -22,10 +22,11 @@ typedef int ty_pbuf;
 
 ty_program *ty_program_create(ty_ctx *); /* NULL: no memory */
 void ty_program_destroy(ty_program *);
-/* Columns of the panels in which all weights of the program are packed: a multiple of the nr of each tier that will run it.
- * Before anything is built; at first the nr of this CPU's tier. */
-void ty_program_set_panel(ty_program *, int nr);
-int ty_program_panel(const ty_program *);
+/* The CPU levels of one architecture that will run the program, bits of ty_isa: weights are packed once, as the best of them likes it
+ * and in panels whose width all of theirs divide. Before anything is built; at first this CPU's level. */
+void ty_program_set_levels(ty_program *, uint32_t levels);
+int ty_program_panel(const ty_program *); /* columns of the panels */
+ty_isa ty_program_isa(const ty_program *); /* the best level */
 
 /* How a program runs; each at 0 is what the environment says, and else the default. */
 typedef struct ty_tuning {

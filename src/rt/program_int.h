@@ -126,6 +126,7 @@ struct ty_program {
   const ty_kernels *kernels;
   ty_tuning tuning;          /* all settled */
   int panel;                 /* columns of packed panels */
+  ty_isa isa;                /* the best level that runs it */
   TY_VEC(rt_expr) expr;
   int *expr_table;           /* hash set of expressions, index + 1 */
   int expr_cap;
@@ -172,6 +173,7 @@ void *ty_rt_pages(const ty_program *, size_t bytes);
 
 /* bind.c */
 ty_status ty_rt_bind_make(ty_program *, ty_ctx *, rt_phase, const int64_t *syms, rt_bind **out);
+bool ty_rt_multiplies(const ty_program *); /* each product and convolution by kernels of this machine */
 void ty_rt_bind_free(rt_bind *);
 ty_status ty_rt_bind_get(ty_program *, ty_ctx *, const int64_t *syms, rt_bind **out, rt_slot **slot); /* counted; slot may be NULL */
 void ty_rt_bind_put(ty_program *, rt_bind *, rt_slot *);

@@ -248,6 +248,7 @@ static bool get_program(loader *l) {
     ty_arena_reset(&l->tmp);
     if (!ok) return false;
   }
+  if (!ty_rt_multiplies(l->p)) return false;
   for (int i = ty_get_count(l->r); i > 0; i--) {
     ty_pneed_rel rel = (ty_pneed_rel)ty_get_range(l->r, 0, TY_PN_LE);
     ty_pexpr a = get_expr(l), b = get_expr(l);

@@ -27,15 +27,16 @@ static ty_conv_shape shape_of(ty_sc *s, const ty_node *pack, ty_conv_kind *kind,
   numbers(s, &pack->args[2], 1, c.dil);
   numbers(s, &pack->args[4], 1, out);
   ty_format_parse(pack->args[5].str, format);
-  *kind = ty_conv_choose(ty_kernels_get(ty_cpu_get()->isa), *format, &c, out);
+  *format = ty_format_on(ty_program_isa(s->prog), *format);
+  *kind = ty_conv_choose(ty_program_isa(s->prog), *format, &c, out);
   if (!ty_conv_takes(*format, *kind, &c)) *format = TY_FORMAT_f32;
   return c;
 }
 
 static const char *kernel_name(ty_sc *s, ty_conv_kind kind, ty_format format) {
   static const char *const names[] = { [TY_CONV_DIRECT] = "direct", [TY_CONV_DEPTHWISE] = "depthwise", [TY_CONV_GROUPED] = "grouped", [TY_CONV_WINOGRAD] = "winograd" };
-  const ty_products *by = ty_products_get(ty_kernels_get(ty_cpu_get()->isa), format);
-  const char *r = ty_arena_printf(&s->out->arena, "conv_%s_%s__%s%s", ty_formats[format].name, names[kind], by->name, ty_products_text(by));
+  const char *text, *by = ty_sc_products(s, format, &text);
+  const char *r = ty_arena_printf(&s->out->arena, "conv_%s_%s__%s%s", ty_formats[format].name, names[kind], by, text);
   return r ? r : "";
 }
 

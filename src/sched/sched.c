@@ -38,13 +38,13 @@ void ty_sched_destroy(ty_sched *o) {
   ty_free(o);
 }
 
-ty_status ty_schedule(ty_ctx *ctx, ty_graph *g, int panel, ty_sched **out) {
+ty_status ty_schedule(ty_ctx *ctx, ty_graph *g, uint32_t levels, ty_sched **out) {
   ty_sched *o = ty_alloc(sizeof *o);
   if (!o) return ty_fail(ctx, TY_NOMEM, "no memory for the schedule");
   ty_sc s = { .ctx = ctx, .g = g, .out = o };
   o->program = s.prog = ty_program_create(ctx);
   ty_status st = s.prog ? TY_OK : ty_fail(ctx, TY_NOMEM, "no memory for the program");
-  if (!st && panel) ty_program_set_panel(s.prog, panel);
+  if (!st && levels) ty_program_set_levels(s.prog, levels);
   for (int i = 0; i < ty_dim_nsyms(g) && !st && ty_dim_sym(g, i)->extent < 0; i++) ty_program_symbol(s.prog, ty_dim_sym(g, i)->name);
   if (!st) needs(&s);
   if (!st) st = ty_sc_facts(&s);

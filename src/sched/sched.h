@@ -24,7 +24,7 @@ typedef struct ty_sched {
 
 /* Requires a graph of core operators, constants first (pass "hoist"). Changes the graph (copies are inserted where a kernel
  * needs a layout). The program is finished but for the functions of compiled loops, which run interpreted until set. */
-/* panel: columns of packed weights, see ty_program_set_panel; 0: this CPU's. */
-ty_status ty_schedule(ty_ctx *, ty_graph *, int panel, ty_sched **out);
+/* levels: see ty_program_set_levels; 0: this CPU's. */
+ty_status ty_schedule(ty_ctx *, ty_graph *, uint32_t levels, ty_sched **out);
 void ty_sched_destroy(ty_sched *);
 #endif

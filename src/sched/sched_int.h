@@ -1,6 +1,7 @@
 /* sched_int.h: what the files of sched share: facts about values, groups of fused nodes, index maps. */
 #ifndef TY_SCHED_INT_H
 #define TY_SCHED_INT_H
+#include "kernel/kernel.h"
 #include "ops/ops.h"
 #include "sched/sched.h"
 
@@ -112,6 +113,8 @@ ty_step_info ty_sc_step_info(ty_sc *, const ty_node *, const char *head, const c
 void ty_sc_record(ty_sc *, const ty_step_info *, const char *fused, const char *declined, int loop);
 
 /* conv.c: a convolution that stores its result, or with the epilogue of a group; its weight */
+/* For names of kernels: the products that the program's best level has for a format; text: what else there is to say. */
+const char *ty_sc_products(ty_sc *, ty_format, const char **text);
 ty_status ty_sc_emit_conv(ty_sc *, ty_node *, const ty_group *, const char *fused, const ty_step_loop *, int loop);
 ty_status ty_sc_emit_conv_pack(ty_sc *, ty_node *);
 #endif

@@ -144,7 +144,9 @@ static bool fill_gemm(ty_sc *s, ty_node *n, ty_step_gemm *g, ty_dim *flops) {
     if (!ty_sc_layout(s, b, &base, &unused_off, ub)) return false;
     g->b = ty_sc_place(s, base)->buf;
     *flops = gemm_flops(s, one, m, N, K);
-    return base->def && base->def->op == TY_OP_pack && ty_format_parse(base->def->args[1].str, &g->format);
+    if (!base->def || base->def->op != TY_OP_pack || !ty_format_parse(base->def->args[1].str, &g->format)) return false;
+    g->format = ty_format_on(ty_program_isa(s->prog), g->format);
+    return true;
   }
   int nb = o->rank - 2;
   ty_dim full[3][TY_MAX_RANK], batch[2], bs[3][2];
@@ -153,7 +155,8 @@ static bool fill_gemm(ty_sc *s, ty_node *n, ty_step_gemm *g, ty_dim *flops) {
   if (!ty_sc_layout(s, b, &base, &off, sb)) return false;
   g->b = ty_sc_place(s, base)->buf;
   g->b_off = ex(s, off);
-  if (!g->f64) g->format = format_of(s, &n->args[2]);
+  /* What is folded is computed on this machine, whichever will run the rest. */
+  if (!g->f64 && !ty_sc_info(s, o)->fold) g->format = ty_format_on(ty_program_isa(s->prog), format_of(s, &n->args[2]));
   g->ldk = ex(s, sb[b->rank - 2]);
   g->ldn = ex(s, sb[b->rank - 1]);
   ty_dim so_off;
@@ -175,11 +178,19 @@ static bool fill_gemm(ty_sc *s, ty_node *n, ty_step_gemm *g, ty_dim *flops) {
   return true;
 }
 
+const char *ty_sc_products(ty_sc *s, ty_format format, const char **text) {
+  ty_isa isa = ty_program_isa(s->prog);
+  const ty_kernels *k = ty_kernels_get(isa);
+  const ty_products *by = k->isa == isa ? ty_products_get(k, format) : NULL; /* else of another architecture */
+  *text = by ? ty_products_text(by) : "";
+  return by ? by->name : ty_isa_name(isa);
+}
+
 static const char *gemm_kernel(ty_sc *s, const ty_step_gemm *g) {
-  const ty_kernels *k = ty_kernels_get(ty_cpu_get()->isa);
-  const ty_products *by = ty_products_get(k, g->format);
-  const char *r = g->f64 ? "gemm_f64" : ty_arena_printf(&s->out->arena, "gemm_%s_%dx%d__%s%s%s", ty_formats[g->format].name, k->mr, k->nr, by->name,
-                                                        g->packed ? " prepacked" : " packs at run time", ty_products_text(by));
+  ty_tier_shape t = ty_tier_shape_of(ty_program_isa(s->prog));
+  const char *text, *by = ty_sc_products(s, g->format, &text);
+  const char *r = g->f64 ? "gemm_f64" : ty_arena_printf(&s->out->arena, "gemm_%s_%dx%d__%s%s%s", ty_formats[g->format].name, t.mr, t.nr, by,
+                                                        g->packed ? " prepacked" : " packs at run time", text);
   return r ? r : "";
 }
 
@@ -259,6 +270,7 @@ static ty_status emit_attention(ty_sc *s, ty_node *n) {
   a.sq = ex(s, q->shape[2]); a.sk = ex(s, k->shape[2]); a.d = ex(s, q->shape[3]); a.dv = ex(s, v->shape[3]);
   for (int i = 0; i < 4; i++) a.mask_stride[i] = a.bias_stride[i] = lit(s, 0);
   a.format = format_of(s, &n->args[8]);
+  if (ty_format_on(ty_program_isa(s->prog), a.format) != a.format) a.format = TY_FORMAT_f32; /* products of matrices are for packed weights only */
   if (n->args[3].kind == TY_ARG_VALUE) {
     a.mask_is_bool = n->args[3].value->dtype == TY_bool;
     if (!strides4(s, n->args[3].value, o, &a.mask, &a.mask_off, a.mask_stride)) return ty_fail(s->ctx, TY_INTERNAL, "attention mask is not affine");
@@ -281,6 +293,7 @@ static ty_status emit_pack(ty_sc *s, ty_node *n) {
   ty_step_pack p = { .src = ty_sc_place(s, base)->buf, .off = ex(s, off), .ldk = ex(s, st[1]), .ldn = ex(s, st[0]), .k = lit(s, K), .n = lit(s, N) };
   ty_vinfo *i = ty_sc_info(s, o);
   ty_format_parse(n->args[1].str, &p.format);
+  p.format = ty_format_on(ty_program_isa(s->prog), p.format);
   i->placed = true;
   i->place.buf = p.dst = ty_program_buffer(s->prog, i->fold ? TY_PB_STATE : TY_PB_ARENA, -1, TY_f32,
                                            lit(s, ty_packed_b_words(p.format, ty_program_panel(s->prog), K, N) * (int64_t)sizeof(float)), o->name);

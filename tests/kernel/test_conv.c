@@ -37,7 +37,7 @@ static void one_conv(const ty_kernels *ks, const ty_kernels *packer, ty_conv_kin
   int64_t ldw[5] = {s->c * window, window, s->k[1] * s->k[2], s->k[2], 1};
   if (q->loose) ldw[0] = 1, ldw[1] = cout, ldw[2] = cout * s->c, ldw[3] = ldw[2] * s->k[0], ldw[4] = ldw[3] * s->k[1];
   guarded w = guarded_make(cout * s->c * window), b = guarded_make64(ty_packed_conv_words(format, packer->nr, kind, s) * 4);
-  if (format == TY_FORMAT_bf16) { /* rounding is test_products.c's: here both sides are bf16 already */
+  if (format != TY_FORMAT_f32) { /* rounding is test_products.c's: here both sides are bf16 already */
     for (float *p = x.p; p < (float *)((char *)x.base + x.bytes - 4096); p++) *p = bf16(*p);
     for (int64_t i = 0; i < cout * s->c * window; i++) w.p[i] = bf16(w.p[i]);
   }
@@ -85,7 +85,10 @@ static void all_kinds(const ty_kernels *ks, const want *q, bool only_bf16) {
       if (packer->nr % ks->nr) packer = ks;
     }
     if (!only_bf16) one_conv(ks, packer, (ty_conv_kind)kind, TY_FORMAT_f32, q, rnd_below(2), 1 + (int)rnd_below(4));
-    if (ty_conv_takes(TY_FORMAT_bf16, (ty_conv_kind)kind, &q->s)) one_conv(ks, packer, (ty_conv_kind)kind, TY_FORMAT_bf16, q, rnd_below(2), 1 + (int)rnd_below(4));
+    for (int second = 0; second < 2; second++) {
+      ty_format f = second ? TY_FORMAT_bf16x4 : TY_FORMAT_bf16;
+      if (test_multiplies(ks, f) && ty_conv_takes(f, (ty_conv_kind)kind, &q->s)) one_conv(ks, packer, (ty_conv_kind)kind, f, q, rnd_below(2), 1 + (int)rnd_below(4));
+    }
   }
 }
 

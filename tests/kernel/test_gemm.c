@@ -83,7 +83,7 @@ static void one_gemm(const ty_kernels *ks, ty_format format, int64_t m, int64_t 
   guarded a = guarded_make(z * m * g.lda - (g.lda - k)), b = guarded_make(b_count * b_size), c = guarded_make(z * m * g.ldc - pad);
   guarded was = guarded_make(z * m * g.ldc - pad), ref = guarded_make(z * m * g.ldc - pad), pb = guarded_make64(b_count * packed * 4);
   memcpy(was.p, c.p, (size_t)(z * m * g.ldc - pad) * 4);
-  if (format == TY_FORMAT_bf16) /* rounding is test_products.c's: here both sides are bf16 already */
+  if (format != TY_FORMAT_f32) /* rounding is test_products.c's: here both sides are bf16 already */
     for (int64_t i = 0; i < z * m * g.lda - (g.lda - k) || i < b_count * b_size; i++) {
       if (i < z * m * g.lda - (g.lda - k)) a.p[i] = bf16(a.p[i]);
       if (i < b_count * b_size) b.p[i] = bf16(b.p[i]);
@@ -118,6 +118,7 @@ static void one_gemm(const ty_kernels *ks, ty_format format, int64_t m, int64_t 
 
 void test_gemm(const ty_kernels *ks, ty_format format) {
   static const int threads[] = {1, 2, 3, 5, 64};
+  if (!test_multiplies(ks, format)) return;
   for (int round = 0; round < test_rounds(format == TY_FORMAT_f32 ? 700 : 150); round++)
     one_gemm(ks, format, RND_OF(sizes), RND_OF(sizes), RND_OF(sizes), (int)rnd_below(32), RND_OF(threads));
   for (int i = 0; i < test_rounds(11); i++) { /* more than one block of rows, of k, and more than one tile */

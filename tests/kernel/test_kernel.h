@@ -18,6 +18,7 @@ void test_products(void);
 void test_gemm64(void);
 void test_attn(const ty_kernels *);
 void test_conv(const ty_kernels *, bool only_bf16);
+bool test_multiplies(const ty_kernels *, ty_format); /* whether the tier has a row for the format */
 void test_rnn(const ty_kernels *);
 void test_quant(const ty_kernels *);
 void test_quant_rows(void);

@@ -15,6 +15,8 @@ void check_at(bool ok, const char *file, int line, const char *fmt, ...) {
   va_end(v);
 }
 
+bool test_multiplies(const ty_kernels *ks, ty_format format) { return format == TY_FORMAT_f32 || ty_products_get(ks, format)->format == format; }
+
 /* Arguments: one in how many rounds to run (where the CPU is emulated), and the only tier to run; or "products": only those of formats
  * other than float32. */
 int main(int argc, char **argv) {
@@ -29,7 +31,7 @@ int main(int argc, char **argv) {
     int p = passed, f = failed;
     if (all) test_micro(ks), test_math(ks), test_pack(ks), test_gemm(ks, TY_FORMAT_f32), test_attn(ks), test_rnn(ks);
     test_conv(ks, !all);
-    test_gemm(ks, TY_FORMAT_bf16);
+    test_gemm(ks, TY_FORMAT_bf16), test_gemm(ks, TY_FORMAT_bf16x4);
     test_quant(ks);
     printf("%-9s MR %d NR %d: %d passed, %d failed\n", ks->name, ks->mr, ks->nr, passed - p, failed - f);
   }

@@ -3,7 +3,7 @@
 #include "test_kernel.h"
 #include <stdlib.h>
 
-static const ty_format formats[] = {TY_FORMAT_int8, TY_FORMAT_int8wo, TY_FORMAT_int4, TY_FORMAT_int4g32, TY_FORMAT_int4g128};
+static const ty_format formats[] = {TY_FORMAT_int8, TY_FORMAT_int8x8, TY_FORMAT_int8wo, TY_FORMAT_int4, TY_FORMAT_int4g32, TY_FORMAT_int4g128};
 static const int64_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 16, 31, 47, 48, 49, 65, 97, 130};
 
 /* ---- packing ---- */
@@ -36,8 +36,8 @@ static void one_pack(const ty_kernels *ks, ty_format f, int64_t k, int64_t n, in
   for (int64_t j = 0; j < n && info->bits == 8; j++) { /* the sums of columns */
     int32_t want = 0, got;
     const float *panel = d.p + j / nr * nr * ty_format_rows(f, k) + j % nr;
-    memcpy(&got, panel + ((k + 3) / 4 + 1) * nr, sizeof got);
-    for (int64_t i = 0; i < k; i++) want += (int8_t)((const uint8_t *)(panel + i / 4 * nr))[i % 4];
+    memcpy(&got, panel + (ty_format_rows(f, k) - 1) * nr, sizeof got);
+    for (int64_t i = 0; i < k; i++) want += (int8_t)((const uint8_t *)(panel - j % nr + ty_format_word(f, nr, i / 4, j % nr)))[i % 4];
     ok &= got == want;
   }
   CHECK(ok && same, "%s pack %s nr %d k %ld n %ld special %d: values %d, same as portable %d", ks->name, info->name, nr, (long)k, (long)n, special, ok, same);
@@ -70,6 +70,8 @@ static bool row8(int64_t k, const float *a, double *as) {
   return true;
 }
 
+static bool is8(ty_format f) { return f == TY_FORMAT_int8 || f == TY_FORMAT_int8x8; } /* of both sides */
+
 enum { EPI = 1, ODD_ROWS = 2 };
 static void one_product(const ty_kernels *ks, ty_format f, int64_t m, int64_t n, int64_t k, int how, int nt) {
   int nr = ks->nr * (int)(rnd_below(2) ? 1 + rnd_below(48 / ks->nr) : 1);
@@ -82,7 +84,7 @@ static void one_product(const ty_kernels *ks, ty_format f, int64_t m, int64_t n,
     zeros = rnd_below(m), bad = rnd_below(m);
     for (int64_t i = 0; i < k; i++) a.p[zeros * lda + i] = 0;
     a.p[bad * lda + rnd_below(k)] = rnd_below(2) ? NAN : INFINITY;
-    if (m > 2) for (int64_t i = 0; i < k; i++) a.p[(bad + 1) % m * lda + i] = 1e-40f, a.p[(bad + 2) % m * lda + i] = (i % 2 ? 1.0f : -1.0f) * (f == TY_FORMAT_int8 ? 3e38f : 1e34f); /* sums are scaled once a group */
+    if (m > 2) for (int64_t i = 0; i < k; i++) a.p[(bad + 1) % m * lda + i] = 1e-40f, a.p[(bad + 2) % m * lda + i] = (i % 2 ? 1.0f : -1.0f) * (is8(f) ? 3e38f : 1e34f); /* sums are scaled once a group */
   }
   ty_pack_b(ks, f, nr, k, n, w.p, 1, k, b.p, 0, ty_packed_b_panels(nr, n));
   ty_gemm g = {.batch = 1, .heads = 1, .m = m, .n = n, .k = k, .a = a.p, .lda = lda, .format = f, .b = b.p, .b_nr = nr, .c = c.p, .ldc = ldc};
@@ -96,15 +98,15 @@ static void one_product(const ty_kernels *ks, ty_format f, int64_t m, int64_t n,
   bool ok = true, whole = true;
   for (int64_t i = 0; i < m; i++) {
     const float *row = a.p + i * lda;
-    bool finite = f != TY_FORMAT_int8 || row8(k, row, as);
-    for (int64_t p = 0; p < k && f != TY_FORMAT_int8; p++) as[p] = (double)row[p];
+    bool finite = !is8(f) || row8(k, row, as);
+    for (int64_t p = 0; p < k && !is8(f); p++) as[p] = (double)row[p];
     for (int64_t j = 0; j < n; j++) {
       double sum = 0, size = 0;
       for (int64_t p = 0; p < k; p++) sum += as[p] * ws[j * k + p], size += fabs(as[p] * ws[j * k + p]);
       float got = c.p[i * ldc + j];
       if (!finite) ok &= isnan(got);
-      else if (size > 1e38) ok &= f == TY_FORMAT_int8 || isinf(got) || isnan(got) || fabs((double)got - sum) <= size * 1e-5;
-      else ok &= near(got, (float)sum, size * (f == TY_FORMAT_int8 ? 4e-7 : (double)(k + 5) * 2e-7) + 1e-37);
+      else if (size > 1e38) ok &= is8(f) || isinf(got) || isnan(got) || fabs((double)got - sum) <= size * 1e-5;
+      else ok &= near(got, (float)sum, size * (is8(f) ? 4e-7 : (double)(k + 5) * 2e-7) + 1e-37);
     }
     for (int64_t j = n; j < ldc && i + 1 < m; j++) whole &= c.p[i * ldc + j] == was.p[i * ldc + j];
   }
@@ -118,6 +120,7 @@ void test_quant(const ty_kernels *ks) {
   static const int threads[] = {1, 2, 3, 64};
   for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
     for (int round = 0; round < test_rounds(60); round++) one_pack(ks, formats[i], rnd_below(3) ? RND_OF(sizes) : 1 + rnd_below(400), RND_OF(sizes), round % 4);
+    if (!test_multiplies(ks, formats[i])) continue;
     for (int round = 0; round < test_rounds(80); round++)
       one_product(ks, formats[i], RND_OF(sizes), RND_OF(sizes), RND_OF(sizes), (int)rnd_below(4), RND_OF(threads));
     one_product(ks, formats[i], 150, 100, 1700, EPI, 2);
@@ -129,22 +132,23 @@ void test_quant(const ty_kernels *ks) {
 /* ---- rows of the table ---- */
 /* All bytes at their ends, k as large as it may be: nothing saturates, on the way or in the end. Each row gives the same bits. */
 static void extremes(const ty_kernels *ks, const ty_products *row, int64_t k) {
-  int64_t rows = ty_format_rows(TY_FORMAT_int8, k);
+  ty_format f = row->format;
+  int64_t rows = ty_format_rows(f, k), unit = ty_format_unit(f), together = row->pairs ? 2 : 1, part = 4 * unit;
   int nr = ks->nr;
   guarded a = guarded_make(ks->mr * k), w = guarded_make(nr * k), b = guarded_make64(rows * nr * 4), c = guarded_make(ks->mr * nr), q = guarded_make64(ks->mr * rows * 4);
   for (int64_t i = 0; i < ks->mr; i++)
     for (int64_t p = 0; p < k; p++) a.p[i * k + p] = i == 0 ? 1 : i == 1 ? -1 : i == 2 ? (p % 2 ? 1.0f : -1.0f) : rndf();
   for (int64_t j = 0; j < nr; j++)
     for (int64_t p = 0; p < k; p++) w.p[j * k + p] = j == 0 ? 1 : j == 1 ? -1 : j == 2 ? (p % 2 ? 1.0f : -1.0f) : rndf();
-  ty_pack_b(ks, TY_FORMAT_int8, nr, k, nr, w.p, 1, k, b.p, 0, 1);
-  for (int64_t i = 0; i < ks->mr; i++) row->words(k, a.p + i * k, q.p + i * rows);
+  ty_pack_b(ks, f, nr, k, nr, w.p, 1, k, b.p, 0, 1);
+  for (int64_t i = 0; i < ks->mr; i += together) row->words(k, a.p + i * k, a.p + (i + 1) * k, q.p + i * rows);
   for (int nv = 1; nv <= nr / ks->lanes; nv++)
     for (int mr = 1; mr <= ks->mr; mr++) {
-      int64_t half = (rows - 2) / 2;
+      int64_t half = (rows - 2) / 2 / unit * unit;
       for (int64_t i = 0; i < ks->mr * nr; i++) c.p[i] = -7;
-      if (half) row->gemm[nv - 1][mr - 1](half, q.p, rows, b.p, nr, c.p, nr, 0, (const char *)b.p, 0);
-      row->gemm[nv - 1][mr - 1](rows - 2 - half, q.p + half, rows, b.p + half * nr, nr, c.p, nr, half > 0, (const char *)b.p, 0);
-      row->finish(mr, nv, q.p + rows - 2, rows, b.p + (rows - 2) * nr, nr, c.p, nr);
+      if (half) row->gemm[nv - 1][mr - 1](half, q.p, rows, b.p, nr * unit, c.p, nr, 0, (const char *)b.p, 0);
+      row->gemm[nv - 1][mr - 1](rows - 2 - half, q.p + half * together, rows, b.p + half * nr, nr * unit, c.p, nr, half > 0, (const char *)b.p, 0);
+      row->finish(mr, nv, q.p + (rows - 2) * together, rows, b.p + (rows - 2) * nr, nr, c.p, nr);
       bool ok = true, rest = true;
       for (int64_t i = 0; i < ks->mr * nr; i++) {
         int64_t r = i / nr, j = i % nr;
@@ -154,11 +158,15 @@ static void extremes(const ty_kernels *ks, const ty_products *row, int64_t k) {
           for (int64_t p = 0; p < k; p++) sum += (double)a.p[r * k + p] * (double)w.p[j * k + p];
           ok &= fabs((double)c.p[i] - sum) <= (double)k * (r == 2 ? 4.5e-3 : 1e-6); /* from -1 to 1 there is no step at 0 */
         }
-        uint8_t *x = (uint8_t *)(q.p + r * rows);
+        uint8_t *x = (uint8_t *)(q.p + r / together * together * rows) + r % together * part;
+        const float *ends = q.p + r / together * together * rows + (rows - 2) * together + r % together * 2;
         int32_t zero, sum = 0;
-        memcpy(&zero, q.p + r * rows + rows - 1, sizeof zero);
-        for (int64_t p = 0; p < k; p++) sum += (x[p] - zero) * (int8_t)((uint8_t *)(b.p + p / 4 * nr + j))[p % 4];
-        ok &= c.p[i] == (float)sum * (q.p[r * rows + rows - 2] * b.p[(rows - 2) * nr + j]);
+        memcpy(&zero, ends + 1, sizeof zero);
+        for (int64_t p = 0; p < k; p++) {
+          uint8_t byte = x[p / part * part * together + p % part];
+          sum += ((row->less ? (int8_t)byte : byte) - zero) * (int8_t)((uint8_t *)(b.p + ty_format_word(f, nr, p / 4, j)))[p % 4];
+        }
+        ok &= c.p[i] == (float)sum * (ends[0] * b.p[(rows - 2) * nr + j]);
       }
       CHECK(ok && rest, "%s int8 k %ld mr %d nv %d: values %d rest %d", row->name, (long)k, mr, nv, ok, rest);
     }
@@ -170,7 +178,7 @@ void test_quant_rows(void) {
   bool runs;
   const ty_products *row;
   for (int i = 0; (row = ty_products_row(i, &ks, &runs)); i++) {
-    if (row->format != TY_FORMAT_int8 || !runs) continue;
+    if (!is8(row->format) || !runs) continue;
     extremes(ks, row, 1), extremes(ks, row, 7), extremes(ks, row, 260);
     extremes(ks, row, ks->isa ? TY_INT8_K_MAX : 20000);
   }

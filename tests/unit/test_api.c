@@ -254,7 +254,7 @@ static void test_saved(tuyere_context *c) {
   ty_graph *g = im->graph;
   im->graph = NULL;
   ty_model *m = NULL;
-  CHECK(!ty_model_compile(ctx, g, &(ty_options){.no_compiler = true, .panel = 48}, &m));
+  CHECK(!ty_model_compile(ctx, g, &(ty_options){.no_compiler = true, .levels = 1u << TY_ISA_PORTABLE | 1u << ty_cpu_get()->isa}, &m));
   ty_program *p = ty_model_program(m);
   bool keep[4] = {false, true, true, false};
   size_t bytes = 0;

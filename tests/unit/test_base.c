@@ -232,7 +232,7 @@ static void test_cpu(void) {
   CHECK(isa_under("", text, sizeof text) == full);
   if (TY_ARCH_HERE == TY_ARCH_X86_64) CHECK(isa_under("avx512_vnni", text, sizeof text) == full && isa_under("avx512_bf16", text, sizeof text) == full && !text[0]);
   CHECK(isa_under("sse9", text, sizeof text) == full);
-  const char *known = TY_ARCH_HERE == TY_ARCH_X86_64 ? "portable, avx2, avx512, avx512_vnni, avx512_bf16" : TY_ARCH_HERE == TY_ARCH_AARCH64 ? "portable, neon, sve128, sve256" : "portable";
+  const char *known = TY_ARCH_HERE == TY_ARCH_X86_64 ? "portable, avx2, avx512, avx512_vnni, avx512_bf16" : TY_ARCH_HERE == TY_ARCH_AARCH64 ? "portable, neon, sve128, sve256, neon_mm" : "portable";
   char want[200];
   snprintf(want, sizeof want, "tuyere: TUYERE_ISA=sse9 ignored (known: %s)\n", known);
   CHECK_STR(text, want);

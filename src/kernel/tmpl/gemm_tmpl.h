@@ -1,10 +1,14 @@
 /* gemm_tmpl.h: the GEMM micro-kernels of a tier for a format, from one body: C[mr, nv vectors] (+)= A[mr, k] B[k, nv vectors].
  * Accumulators are named scalars, because gcc keeps arrays of vectors in memory; mr and nv are constants at each call.
- * Of the format: PRODUCT_PARTS values of A meet a word of B; PRODUCT_LOAD(p, part) is what the part-th of them multiplies,
- * PRODUCT_ONE(p) declares x, that value for all lanes, and PRODUCT_MAC(x, b, c) adds the product to c;
- * PRODUCT_ADD(a, b) is the sum of two such c. */
+ * Of the format: PRODUCT_PARTS values of A (words, where it has words) meet a row of B, in which PRODUCT_UNIT words of a column stand
+ * together; PRODUCT_LOAD(p, part) is what the part-th of them multiplies, PRODUCT_ONE(p) declares x, that value for all lanes, and
+ * PRODUCT_MAC(x, b, c) adds the product to c; PRODUCT_ADD(a, b) is the sum of two such c. */
 
 enum { GEMV_AHEAD = 1024 }; /* floats of B to prefetch ahead by one-row kernels */
+#ifndef PRODUCT_UNIT
+#define PRODUCT_UNIT 1
+#endif
+enum { GEMM_COLUMNS = VF_LANES * PRODUCT_UNIT }; /* words of a vector's columns in a row of B */
 
 #define GEMM_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #define GEMM_SETUP(i) \
@@ -24,7 +28,7 @@ enum { GEMV_AHEAD = 1024 }; /* floats of B to prefetch ahead by one-row kernels 
   }
 #define GEMM_PART(r, which) { \
     enum { part = which }; \
-    vf b0 = PRODUCT_LOAD(r, part), b1 = nv > 1 ? PRODUCT_LOAD((r) + VF_LANES, part) : b0, b2 = nv > 2 ? PRODUCT_LOAD((r) + 2 * VF_LANES, part) : b0; \
+    vf b0 = PRODUCT_LOAD(r, part), b1 = nv > 1 ? PRODUCT_LOAD((r) + GEMM_COLUMNS, part) : b0, b2 = nv > 2 ? PRODUCT_LOAD((r) + 2 * GEMM_COLUMNS, part) : b0; \
     GEMM_ROWS(GEMM_STEP) \
   }
 /* k values of A against rows of B from r on, which moves past them. */
@@ -38,8 +42,14 @@ enum { GEMV_AHEAD = 1024 }; /* floats of B to prefetch ahead by one-row kernels 
         __asm__ volatile("" : : : "memory"); /* words are loaded once more: there is no register to keep them in */ \
         GEMM_PART(r, 1) \
       } \
+      if (PRODUCT_PARTS > 2) { GEMM_PART(r, 2) GEMM_PART(r, 3) } \
     } \
-    if (PRODUCT_PARTS > 1 && p < k) { GEMM_PART(r, 0) r += ldb; } \
+    if (PRODUCT_PARTS > 1 && p < k) { \
+      GEMM_PART(r, 0) \
+      if (PRODUCT_PARTS > 2 && p + 1 < k) GEMM_PART(r, 1) \
+      if (PRODUCT_PARTS > 2 && p + 2 < k) GEMM_PART(r, 2) \
+      r += ldb; \
+    } \
   }
 #define GEMM_STORE(i) \
   if (mr > i) { \
@@ -61,8 +71,8 @@ VF_FN void gemm_body(const int mr, const int nv, int64_t k, const float *restric
     PRODUCT_ONE(a + p + i); \
     const float *r = b + i / PRODUCT_PARTS * ldb; \
     c##i##0 = PRODUCT_MAC(x, PRODUCT_LOAD(r, i % PRODUCT_PARTS), c##i##0); \
-    if (nv > 1) c##i##1 = PRODUCT_MAC(x, PRODUCT_LOAD(r + VF_LANES, i % PRODUCT_PARTS), c##i##1); \
-    if (nv > 2) c##i##2 = PRODUCT_MAC(x, PRODUCT_LOAD(r + 2 * VF_LANES, i % PRODUCT_PARTS), c##i##2); \
+    if (nv > 1) c##i##1 = PRODUCT_MAC(x, PRODUCT_LOAD(r + GEMM_COLUMNS, i % PRODUCT_PARTS), c##i##1); \
+    if (nv > 2) c##i##2 = PRODUCT_MAC(x, PRODUCT_LOAD(r + 2 * GEMM_COLUMNS, i % PRODUCT_PARTS), c##i##2); \
   }
 VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const float *restrict b, int64_t ldb,
                      float *restrict c, int accumulate) {
@@ -74,7 +84,7 @@ VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const flo
   }
   int64_t p = 0;
   for (; p + 4 <= k; p += 4, b += 4 / PRODUCT_PARTS * ldb) {
-    for (int i = 0; i < 4 / PRODUCT_PARTS * nv * VF_LANES; i += 16) __builtin_prefetch(b + GEMV_AHEAD + i);
+    for (int i = 0; i < 4 / PRODUCT_PARTS * nv * GEMM_COLUMNS; i += 16) __builtin_prefetch(b + GEMV_AHEAD + i);
     GEMV_STEP(0) GEMV_STEP(1) GEMV_STEP(2) GEMV_STEP(3)
   }
   for (; p + PRODUCT_PARTS <= k; p += PRODUCT_PARTS, b += ldb) {
@@ -82,6 +92,8 @@ VF_FN void gemv_body(const int nv, int64_t k, const float *restrict a, const flo
     if (PRODUCT_PARTS > 1) GEMV_STEP(1)
   }
   if (PRODUCT_PARTS > 1 && p < k) GEMV_STEP(0)
+  if (PRODUCT_PARTS > 2 && p + 1 < k) GEMV_STEP(1)
+  if (PRODUCT_PARTS > 2 && p + 2 < k) GEMV_STEP(2)
   vf_store(c, PRODUCT_ADD(PRODUCT_ADD(c00, c10), PRODUCT_ADD(c20, c30)));
   if (nv > 1) vf_store(c + VF_LANES, PRODUCT_ADD(PRODUCT_ADD(c01, c11), PRODUCT_ADD(c21, c31)));
   if (nv > 2) vf_store(c + 2 * VF_LANES, PRODUCT_ADD(PRODUCT_ADD(c02, c12), PRODUCT_ADD(c22, c32)));

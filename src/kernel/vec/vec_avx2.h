@@ -64,7 +64,8 @@ VF_FN void vf_bytes(uint8_t *to, vf x, int32_t zero) {
   __m128i h = _mm_packus_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
   _mm_storel_epi64((__m128i *)to, _mm_packus_epi16(h, h));
 }
-VF_FN vf vf_dot8(vf x, vf b, vf c) { /* bytes as pairs of 16 bits, the even and the odd ones: their products cannot overflow */
+enum { VF_DOT8_LESS = 0 };
+VF_FN vf vf_dot8(vf_one x, vf b, vf c) { /* bytes as pairs of 16 bits, the even and the odd ones: their products cannot overflow */
   __m256i xi = _mm256_castps_si256(x), bi = _mm256_castps_si256(b), ci = _mm256_castps_si256(c);
   __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(bi, 8), 8), odd = _mm256_srai_epi16(bi, 8);
   ci = _mm256_add_epi32(ci, _mm256_madd_epi16(_mm256_and_si256(xi, _mm256_set1_epi16(255)), even));

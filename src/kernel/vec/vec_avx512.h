@@ -64,7 +64,8 @@ VF_FN void vf_bytes(uint8_t *to, vf x, int32_t zero) {
   __m512i i = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(zero));
   _mm_storeu_si128((__m128i *)to, _mm512_cvtusepi32_epi8(_mm512_max_epi32(i, _mm512_setzero_si512())));
 }
-VF_FN vf vf_dot8(vf x, vf b, vf c) {
+enum { VF_DOT8_LESS = 0 };
+VF_FN vf vf_dot8(vf_one x, vf b, vf c) {
   __m512i xi = _mm512_castps_si512(x), bi = _mm512_castps_si512(b), ci = _mm512_castps_si512(c);
 #ifdef __AVX512VNNI__
   return _mm512_castsi512_ps(_mm512_dpbusd_epi32(ci, xi, bi));

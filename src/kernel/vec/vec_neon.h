@@ -55,6 +55,11 @@ VF_FN vf vf_scale2(vf p, vf n) {
 VF_FN vf vf_keep(vf x) { __asm__("" : "+w"(x)); return x; }
 VF_FN vf vf_even(const float *p) { return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(vld1q_f32(p)), 16)); }
 VF_FN vf vf_odd(const float *p) { return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(vld1q_f32(p)), vdupq_n_u32(0xffff0000u))); }
+VF_FN vf vf_half(const float *p, int i) { return vld2q_f32(p).val[i]; }
+VF_FN vf vf_quarter(const float *p, int i) {
+  uint32x4_t w = vreinterpretq_u32_f32(vf_half(p, i / 2));
+  return vreinterpretq_f32_u32(i % 2 ? vandq_u32(w, vdupq_n_u32(0xffff0000u)) : vshlq_n_u32(w, 16));
+}
 VF_FN uint32x4_t vf_rounded_(vf x) {
   uint32x4_t u = vreinterpretq_u32_f32(x), up = vaddq_u32(u, vaddq_u32(vdupq_n_u32(0x7fff), vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1))));
   return vbslq_u32(vceqq_f32(x, x), up, vorrq_u32(u, vdupq_n_u32(0x400000)));
@@ -64,6 +69,7 @@ VF_FN vf vf_permute(vf x, const int32_t *from) {
   uint8x16_t at = vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), vreinterpretq_u32_s32(vld1q_s32(from)), 0x04040404));
   return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), at));
 }
+#define VF_PAIR_(f, a, b) vreinterpretq_f32_f64(f(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)))
 VF_FN int32x4_t vf_int_(vf x) { return vreinterpretq_s32_f32(x); }
 VF_FN vf vf_whole(vf i) { return vcvtq_f32_s32(vf_int_(i)); }
 VF_FN vf vf_addi(vf a, vf b) { return vreinterpretq_f32_s32(vaddq_s32(vf_int_(a), vf_int_(b))); }
@@ -74,10 +80,16 @@ VF_FN void vf_bytes(uint8_t *to, vf x, int32_t zero) {
   uint16x4_t h = vqmovun_s32(vaddq_s32(vcvtnq_s32_f32(x), vdupq_n_s32(zero)));
   vst1_lane_u32((uint32_t *)(void *)to, vreinterpret_u32_u8(vqmovn_u16(vcombine_u16(h, h))), 0);
 }
-VF_FN vf vf_dot8(vf x, vf b, vf c) { /* x less 128 has a sign, as products here want it; 128 times b is added again in two halves */
-  int8x16_t s = vreinterpretq_s8_u8(veorq_u8(vreinterpretq_u8_f32(x), vdupq_n_u8(128))), bi = vreinterpretq_s8_f32(b), half = vdupq_n_s8(64);
-  return vreinterpretq_f32_s32(vdotq_s32(vdotq_s32(vdotq_s32(vf_int_(c), s, bi), half, bi), half, bi));
-}
+enum { VF_DOT8_LESS = 128 };
+VF_FN vf vf_dot8(vf_one x, vf b, vf c) { __asm__("sdot %0.4s, %1.16b, %2.4b[0]" : "+w"(c) : "w"(b), "w"(x)); return c; }
+#ifdef __ARM_FEATURE_MATMUL_INT8
+VF_FN vf vf_four(const float *p) { return vf_load(p); }
+VF_FN vf vf_zip(vf a, vf b, int high) { return high ? VF_PAIR_(vzip2q_f64, a, b) : VF_PAIR_(vzip1q_f64, a, b); }
+VF_FN vf vf_unzip(vf a, vf b, int odd) { return vf_zip(a, b, odd); }
+VF_FN vf vf_pairs(vf first, vf second) { return vreinterpretq_f32_bf16(vcvtq_high_bf16_f32(vcvtq_low_bf16_f32(first), second)); }
+VF_FN vf vf_mm16(vf x, vf b, vf c) { return vbfmmlaq_f32(c, vreinterpretq_bf16_f32(x), vreinterpretq_bf16_f32(b)); }
+VF_FN vf vf_mm8(vf x, vf b, vf c) { __asm__("usmmla %0.4s, %1.16b, %2.16b" : "+w"(c) : "w"(x), "w"(b)); return c; }
+#endif
 VF_FN float vf_sum(vf x) { return vaddvq_f32(x); }
 VF_FN float vf_top(vf x) { return vmaxvq_f32(x); }
 
@@ -86,5 +98,4 @@ VF_FN float vf_top(vf x) { return vmaxvq_f32(x); }
     vf t0_ = vtrn1q_f32(v0_, v1_), t1_ = vtrn2q_f32(v0_, v1_), t2_ = vtrn1q_f32(v2_, v3_), t3_ = vtrn2q_f32(v2_, v3_); \
     o0 = VF_PAIR_(vtrn1q_f64, t0_, t2_); o1 = VF_PAIR_(vtrn1q_f64, t1_, t3_); \
     o2 = VF_PAIR_(vtrn2q_f64, t0_, t2_); o3 = VF_PAIR_(vtrn2q_f64, t1_, t3_); } while (0)
-#define VF_PAIR_(f, a, b) vreinterpretq_f32_f64(f(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)))
 #endif

@@ -42,6 +42,9 @@ VF_FN vf vf_keep(vf x) { return x; } /* x in a register from here on: gcc would 
 /* Words of two bf16 each: those at p, even and odd, as floats; from floats, to nearest even, NaN quiet. */
 VF_FN vf vf_even(const float *p) { return (vf)((vf_bits)vf_load(p) << 16); }
 VF_FN vf vf_odd(const float *p) { return (vf)((vf_bits)vf_load(p) & 0xffff0000u); }
+/* Two words of each column stand together at p: the i-th of them; of their four bf16, the i-th as floats. */
+VF_FN vf vf_half(const float *p, int i) { return (vf){p[i], p[2 + i], p[4 + i], p[6 + i]}; }
+VF_FN vf vf_quarter(const float *p, int i) { return i % 2 ? (vf)((vf_bits)vf_half(p, i / 2) & 0xffff0000u) : (vf)((vf_bits)vf_half(p, i / 2) << 16); }
 VF_FN vf_bits vf_rounded_(vf x) { /* bf16 in the upper half, anything in the lower */
   vf_bits u = (vf_bits)x, nan = (vf_bits)(x != x);
   return ((u | 0x400000u) & nan) | ((u + 0x7fffu + (u >> 16 & 1u)) & ~nan);
@@ -64,8 +67,9 @@ VF_FN void vf_bytes(uint8_t *to, vf x, int32_t zero) {
   vf q = vf_min(vf_max(vf_add(vf_round(x), vf_set1((float)zero)), vf_zero()), vf_set1(255.0f));
   for (int i = 0; i < VF_LANES; i++) to[i] = (uint8_t)(int)q[i];
 }
-/* c plus the four products of the bytes of each word: those of x without sign, those of b with. */
-VF_FN vf vf_dot8(vf x, vf b, vf c) {
+/* c plus the four products of the bytes of each word: those of b have signs, those of x do where they are VF_DOT8_LESS less. */
+enum { VF_DOT8_LESS = 0 };
+VF_FN vf vf_dot8(vf_one x, vf b, vf c) {
   for (int i = 0; i < 4; i++) c = (vf)((vf_int)c + (vf_int)((vf_bits)x >> (8 * i) & 255u) * ((vf_int)((vf_bits)b << (24 - 8 * i)) >> 24));
   return c;
 }

@@ -16,6 +16,7 @@ typedef vf vf_one;
 enum { VF_LANES = __ARM_FEATURE_SVE_BITS / 32 };
 #define VF_FN static inline __attribute__((always_inline, unused))
 #define VF_ALL_ svptrue_b32()
+#define VF_MM_ALWAYS
 #define VF_FIRST_(n) svwhilelt_b32(0, n)
 
 VF_FN vf vf_zero(void) { return svdup_f32(0); }
@@ -37,8 +38,6 @@ VF_FN vf vf_less(vf a, vf b, vf x, vf y) { return svsel_f32(svcmplt_f32(VF_ALL_,
 VF_FN vf vf_round(vf x) { return svrintn_f32_x(VF_ALL_, x); }
 VF_FN vf vf_scale2(vf p, vf n) { return svscale_f32_x(VF_ALL_, p, svcvt_s32_f32_x(VF_ALL_, n)); }
 VF_FN vf vf_keep(vf x) { return x; }
-VF_FN vf vf_even(const float *p) { return svreinterpret_f32_u32(svlsl_n_u32_x(VF_ALL_, svreinterpret_u32_f32(vf_load(p)), 16)); }
-VF_FN vf vf_odd(const float *p) { return svreinterpret_f32_u32(svand_n_u32_x(VF_ALL_, svreinterpret_u32_f32(vf_load(p)), 0xffff0000u)); }
 VF_FN svuint32_t vf_rounded_(vf x) {
   svuint32_t u = svreinterpret_u32_f32(x), low = svand_n_u32_x(VF_ALL_, svlsr_n_u32_x(VF_ALL_, u, 16), 1);
   return svsel_u32(svcmpuo_f32(VF_ALL_, x, x), svorr_n_u32_x(VF_ALL_, u, 0x400000), svadd_u32_x(VF_ALL_, svadd_n_u32_x(VF_ALL_, u, 0x7fff), low));
@@ -59,9 +58,20 @@ VF_FN void vf_bytes(uint8_t *to, vf x, int32_t zero) {
   svint32_t i = svadd_n_s32_x(VF_ALL_, svcvt_s32_f32_x(VF_ALL_, svrintn_f32_x(VF_ALL_, x)), zero);
   svst1b_s32(VF_ALL_, (int8_t *)to, svmin_n_s32_x(VF_ALL_, svmax_n_s32_x(VF_ALL_, i, 0), 255));
 }
-VF_FN vf vf_dot8(vf x, vf b, vf c) {
-  return svreinterpret_f32_s32(svusdot_s32(svreinterpret_s32_f32(c), svreinterpret_u8_f32(x), svreinterpret_s8_f32(b)));
+/* For products of matrices: four words in each 128 bits; pairs of words of a and of b in turn, the low or the high half; that undone;
+ * words of neighbours; sums of products of the two rows of x with the two columns of b in each 128 bits: of bf16 (each pair's products
+ * added, then those to c, rounded to odd; denormals are zero), of bytes without and with signs. */
+#define VF_64_(f, a, b) svreinterpret_f32_f64(f(svreinterpret_f64_f32(a), svreinterpret_f64_f32(b)))
+VF_FN vf vf_four(const float *p) { return svld1rq_f32(VF_ALL_, p); }
+VF_FN vf vf_zip(vf a, vf b, int high) { return high ? VF_64_(svzip2_f64, a, b) : VF_64_(svzip1_f64, a, b); }
+VF_FN vf vf_unzip(vf a, vf b, int odd) { return odd ? VF_64_(svuzp2_f64, a, b) : VF_64_(svuzp1_f64, a, b); }
+VF_FN vf vf_pairs(vf first, vf second) {
+  svbfloat16_t even = svcvt_bf16_f32_x(VF_ALL_, svuzp1_f32(first, second));
+  return svreinterpret_f32_bf16(svcvtnt_bf16_f32_x(even, VF_ALL_, svuzp2_f32(first, second)));
 }
+VF_FN vf vf_mm16(vf x, vf b, vf c) { return svbfmmla_f32(c, svreinterpret_bf16_f32(x), svreinterpret_bf16_f32(b)); }
+/* Written out: sums as integers would be copied at each use (gcc 12). */
+VF_FN vf vf_mm8(vf x, vf b, vf c) { __asm__("usmmla %0.s, %1.b, %2.b" : "+w"(c) : "w"(x), "w"(b)); return c; }
 VF_FN float vf_sum(vf x) { return svaddv_f32(VF_ALL_, x); }
 VF_FN float vf_top(vf x) { return svmaxv_f32(VF_ALL_, x); }
 
