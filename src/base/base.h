@@ -47,6 +47,7 @@ bool ty_mul_i64(int64_t a, int64_t b, int64_t *out);     /* false on overflow */
 bool ty_add_i64(int64_t a, int64_t b, int64_t *out);
 void *ty_pages_alloc(size_t bytes); /* 2 MiB aligned, zeroed, MADV_HUGEPAGE when large; NULL when out of memory */
 void ty_pages_small(void *, size_t bytes); /* no huge pages for what ty_pages_alloc gave, not touched yet */
+void ty_pages_huge(void *, size_t bytes); /* huge pages for memory of another's, where they lie whole in it; contents stay */
 void ty_pages_free(void *p, size_t bytes);
 /* Test hook: the n-th allocation from now fails (0: never). Used by tests that fail every allocation in turn. */
 void ty_alloc_fail_after(long n);

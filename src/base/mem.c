@@ -87,6 +87,11 @@ void ty_pages_small(void *p, size_t bytes) {
   if (!hook.fn) madvise(p, round_pages(bytes), MADV_NOHUGEPAGE);
 }
 
+void ty_pages_huge(void *p, size_t bytes) {
+  uintptr_t from = ((uintptr_t)p + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1), to = ((uintptr_t)p + bytes) & ~(uintptr_t)(HUGE_PAGE - 1);
+  if (from < to) madvise((void *)from, to - from, MADV_HUGEPAGE);
+}
+
 void ty_pages_free(void *p, size_t bytes) {
   if (p && hook.fn) {
     char *block;

@@ -64,6 +64,8 @@ void ty_program_tune(ty_program *p, const ty_tuning *t) {
   if (!t->huge_pages) p->tuning.huge_pages = huge && !strcmp(huge, "0") ? -1 : 1;
 }
 
+bool ty_program_huge_pages(const ty_program *p) { return p->tuning.huge_pages >= 0; }
+
 void *ty_rt_pages(const ty_program *p, size_t bytes) {
   void *at = ty_pages_alloc(bytes);
   if (at && p->tuning.huge_pages < 0) ty_pages_small(at, bytes);

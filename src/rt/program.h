@@ -34,6 +34,7 @@ typedef struct ty_tuning {
   int sizes;      /* tuples of sizes whose bindings are kept, the least recently used goes first: LRU_CACHE_CAPACITY; default 64 */
   int huge_pages; /* memory of runs and folded weights in huge pages: 1 yes, -1 no: THP_MEM_ALLOC_ENABLE; default yes */
 } ty_tuning;
+bool ty_program_huge_pages(const ty_program *); /* whether it may have them, THP_MEM_ALLOC_ENABLE included */
 void ty_program_tune(ty_program *, const ty_tuning *); /* before its first run */
 
 /* ---- Building ---- (negative results: out of memory; checked once in finish) */

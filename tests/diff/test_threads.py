@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import torch, tuyere
 from tuyere import _ext
@@ -57,6 +59,27 @@ with torch.no_grad():
     cpus = sorted(os.sched_getaffinity(0))
     run(body, TUYERE_AFFINITY="cores", THP_MEM_ALLOC_ENABLE="0", LRU_CACHE_CAPACITY="2")
     run(f"torch.set_num_threads(usable)\nassert threads() == 1, threads()\n{body}", TUYERE_AFFINITY=str(cpus[0]))
+
+
+@pytest.mark.skipif(not os.path.exists("/sys/kernel/mm/transparent_hugepage/enabled"), reason="the kernel has no huge pages")
+def test_large_results_in_huge_pages():
+    run("""
+def flags(tensor):
+    at = tensor.data_ptr() + tensor.nbytes // 2
+    for line in open("/proc/self/smaps"):
+        head = line.split()
+        if "-" in head[0] and ":" not in head[0]:
+            low, high = (int(text, 16) for text in head[0].split("-"))
+        elif head[0] == "VmFlags:" and low <= at < high:
+            return head[1:]
+
+x = torch.randn(3 << 20)
+for wanted in True, False:
+    result = tuyere.compile(lambda x: x[:, None] + torch.arange(4.0), x, huge_pages=wanted)(x)
+    assert ("hg" in flags(result)) == wanted
+    torch.testing.assert_close(result, x[:, None] + torch.arange(4.0))
+    del result
+""")
 
 
 def test_environment():

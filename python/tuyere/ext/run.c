@@ -199,7 +199,15 @@ static PyObject *empty_args(ext_program *p, const ext_frame *f, const ext_output
   Py_XDECREF(a); Py_XDECREF(b);
   return r;
 }
-static PyObject *make_outputs(ext_program *p, ext_frame *f) {
+/* A result this large comes fresh from the kernel at each call: every small page of it would be a fault. */
+static void few_faults(const ext_set *s, const ext_tensor *t) {
+  enum { FRESH = 32 << 20 };
+  size_t bytes = (size_t)ty_dtype_size(t->dtype);
+  for (int i = 0; i < t->rank; i++) bytes *= (size_t)t->sizes[i];
+  if (bytes >= FRESH && ty_program_huge_pages(s->program)) ty_pages_huge(t->data, bytes);
+}
+
+static PyObject *make_outputs(ext_program *p, const ext_set *s, ext_frame *f) {
   static char nothing[64]; /* where empty tensors have no memory of their own */
   PyObject *r = PyTuple_New(p->nout);
   for (int i = 0; r && i < p->nout; i++) {
@@ -212,6 +220,7 @@ static PyObject *make_outputs(ext_program *p, ext_frame *f) {
     ext_tensor info;
     if (!t || !ext_tensor_read(p->st, t, &info, "output")) { Py_XDECREF(t); Py_DECREF(r); return NULL; }
     f->outputs[i] = info.data ? info.data : nothing;
+    few_faults(s, &info);
     PyTuple_SetItem(r, i, t);
   }
   return r;
@@ -286,7 +295,7 @@ static PyObject *run_frame(ext_program *p, ext_frame *f, PyObject *const *args) 
   bool ok = true;
   for (int i = 0; f->nodd && ok && i < p->nin; i++)
     if (f->odd[i]) ok = relayout(p, f, i, args[p->in[i].arg], &s->seen[i]);
-  PyObject *outputs = ok ? make_outputs(p, f) : NULL;
+  PyObject *outputs = ok ? make_outputs(p, s, f) : NULL;
   if (outputs && !run_set(p, s, f, args)) Py_CLEAR(outputs);
   s->users--;
   return outputs;
