@@ -15,7 +15,8 @@ static bool words_multiply(ty_isa isa, ty_format format) {
 
 /* Cycles of one core by a model: multiply-adds at two vectors a cycle times what the kernels reach of that, or the weights from memory at
  * 10 bytes a cycle if that takes longer (Winograd's are four times as large), and about 90 and 60 cycles a vector for the transforms.
- * Products of words take as long as those of floats and do more: Winograd, whose products stay float32, then has less to save. */
+ * Products of words take as long as those of floats and do more: Winograd, whose products stay float32, then has less to save, and its
+ * weights are eight times as large as words, which is worth a quarter of the time. */
 static bool winograd_pays(ty_isa isa, ty_format format, const ty_conv_shape *s, const int64_t out[3]) {
   if (out[1] <= 0 || out[2] <= 0) return false;
   int lanes = ty_tier_shape_of(isa).lanes;
@@ -28,12 +29,17 @@ static bool winograd_pays(ty_isa isa, ty_format format, const ty_conv_shape *s, 
   if (takes && words_multiply(isa, format)) direct /= ty_formats[format].per; /* in both layouts of bf16 */
   if (read / less > direct) direct = read / less;
   if (4 * read > products) products = 4 * read;
-  return products + tiles * (double)(s->c * 90 + s->o * 60) / lanes < 0.9 * direct;
+  return products + tiles * (double)(s->c * 90 + s->o * 60) / lanes < (less > 1 ? 0.75 : 0.9) * direct;
 }
 
 bool ty_conv_takes(ty_format format, ty_conv_kind kind, const ty_conv_shape *s) {
-  enum { FEW = 8 }; /* fewer channels: a tap's words are mostly overhead */
-  return format == TY_FORMAT_f32 || (kind == TY_CONV_DIRECT && s->c % ty_formats[format].per == 0 && s->c >= FEW && s->k[0] == 1);
+  if (format == TY_FORMAT_f32) return true;
+  return kind == TY_CONV_DIRECT && s->k[0] == 1 && (conv_pairs_rows(format, s) ? s->k[1] > 1 : s->c % ty_formats[format].per == 0 && s->c >= CONV_FEW);
+}
+
+ty_format ty_conv_format(ty_isa isa, ty_format format, ty_conv_kind kind, const ty_conv_shape *s) {
+  bool taken = ty_conv_takes(format, kind, s) && (!conv_pairs_rows(format, s) || words_multiply(isa, format));
+  return taken ? format : TY_FORMAT_f32;
 }
 
 ty_conv_kind ty_conv_choose(ty_isa isa, ty_format format, const ty_conv_shape *s, const int64_t out[3]) {
@@ -43,7 +49,8 @@ ty_conv_kind ty_conv_choose(ty_isa isa, ty_format format, const ty_conv_shape *s
 }
 
 int64_t ty_packed_conv_words(ty_format format, int nr, ty_conv_kind kind, const ty_conv_shape *s) {
-  return kinds[kind]->packed(nr, s) * ty_formats[format].bits / 32;
+  ty_conv_shape p = conv_paired(format, s);
+  return kinds[kind]->packed(nr, &p) * ty_formats[format].bits / 32;
 }
 
 void ty_pack_conv(ty_format format, int nr, ty_conv_kind kind, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst,

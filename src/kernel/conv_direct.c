@@ -9,7 +9,8 @@
  * are 32 + 32 where nr is 48: a panel much narrower than nr is slow), each [tap][c][its width], two channels to a word of bf16.
  *
  * Where products take words, the lines that a block of pixels reads are first made into words, in scratch: from there on it is the
- * same convolution of an image with half as many channels. */
+ * same convolution of an image with half as many channels. Where words pair rows of the window (first layers: 3 channels), that image has
+ * lines of its own for each line of pixels: pairs of lines, with zeros where the window or the image ends. */
 #include "kernel/conv_int.h"
 
 enum {
@@ -47,9 +48,12 @@ static void direct_pack(int64_t nr, const ty_conv_shape *s, const float *w, cons
   }
 }
 
-void ty_conv_direct_pairs(ty_format format, int64_t nr, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst, int part, int parts) {
+void ty_conv_direct_pairs(ty_format format, int64_t nr, const ty_conv_shape *given, const float *w, const int64_t ldw[5], float *dst, int part, int parts) {
   enum { MOST = 1024 };
+  const ty_conv_shape paired = conv_paired(format, given), *s = &paired;
+  bool rows = conv_pairs_rows(format, given);
   conv_panels p = conv_panels_of(nr, s->o);
+  int64_t other = rows ? ldw[3] : ldw[1]; /* from one of a pair to the other */
   int64_t k = conv_window(s) * s->c / 2, unit = ty_format_unit(format);
   float row[2][MOST];
   for (int64_t q = kernel_share(s->groups * p.count, part, parts), end = kernel_share(s->groups * p.count, part + 1, parts); q < end; q++) {
@@ -58,9 +62,10 @@ void ty_conv_direct_pairs(ty_format format, int64_t nr, const ty_conv_shape *s, 
     const float *src = w + (g * s->o + n0) * ldw[0];
     for (int64_t c = 0; c < s->c; c += 2)
       for (int64_t t = 0; t < conv_window(s); t++) {
-        const float *e = src + c * ldw[1] + t / s->k[2] / s->k[1] * ldw[2] + t / s->k[2] % s->k[1] * ldw[3] + t % s->k[2] * ldw[4];
+        int64_t first = rows ? t / s->k[2] % s->k[1] * 2 : t / s->k[2] % s->k[1], two = !rows || first + 1 < given->k[1] ? 2 : 1;
+        const float *e = src + (rows ? c / 2 : c) * ldw[1] + t / s->k[2] / s->k[1] * ldw[2] + first * ldw[3] + t % s->k[2] * ldw[4];
         for (int i = 0; i < 2; i++)
-          for (int64_t j = 0; j < width; j++) row[i][j] = j < real ? e[i * ldw[1] + j * ldw[0]] : 0.0f;
+          for (int64_t j = 0; j < width; j++) row[i][j] = j < real && i < two ? e[i * other + j * ldw[0]] : 0.0f;
         float *to = d + t * s->c / 2 * width + ty_format_word(format, width, c / 2, 0);
         ty_kernels__portable.pair(width, row[0], row[1], unit == 1 ? to : row[0]);
         for (int64_t j = 0; j < width && unit > 1; j++) to[j * unit] = row[0][j];
@@ -73,15 +78,16 @@ typedef struct direct_plan {
   const ty_products *by;
   int64_t per, unit;       /* values of x that a row of B meets; words of a column in such a row */
   int64_t together;        /* words: 2 where a pixel's words stand together with those of the pixel a stride further */
-  ty_conv from;            /* words: v before it was one of words */
-  int64_t lines, columns;  /* words: of the image in scratch, at most */
-  bool lined;              /* words: blocks end with lines, and read some columns only */
+  ty_conv from;            /* made: v before */
+  bool made, paired;       /* x is made in scratch, of words or of pairs of lines; the latter */
+  int64_t lines, columns;  /* made: of the image in scratch, at most */
+  bool lined;              /* made: blocks end with lines, and read some columns only */
   conv_panels p;
   int64_t k;               /* words of a column of B */
   int64_t rows;            /* pixels of a block, at most */
   int64_t taps, channels;  /* of a block of k, at most; channels < c only if taps is 1 */
   int64_t group, width;    /* panels of a tile, at most; its columns */
-  int64_t tile_at, cols_at, words_at, bytes;
+  int64_t tile_at, cols_at, words_at, zeros_at, bytes;
   const conv_range *cols;  /* for each column of taps, the pixels of a line that it concerns */
   conv_range all;          /* the pixels for which all columns of taps are inside */
 } direct_plan;
@@ -106,9 +112,9 @@ static ty_conv direct_merge(ty_conv v) {
   return v;
 }
 
-/* Room for the lines of a block, and v as the convolution of an image of words, [line of all images][column][group][word], that begins
- * where scratch begins for a block. */
-static void direct_words_plan(direct_plan *p) {
+/* Room for the lines of a block, and v as the convolution of an image of words (or of pairs of floats), [line of all images][column]
+ * [group][word], that begins where scratch begins for a block. */
+static void direct_made_plan(direct_plan *p) {
   ty_conv *v = &p->v;
   const ty_conv_shape *s = &v->s;
   int64_t all = v->batch * v->in[0] * v->in[1], window = (s->k[1] - 1) * s->dil[1] + 1, line = kernel_max(1, v->out[2]);
@@ -119,12 +125,16 @@ static void direct_words_plan(direct_plan *p) {
   p->columns = p->lined ? kernel_min(v->in[2], (p->rows - 1) * s->stride[2] + (s->k[2] - 1) * s->dil[2] + 1) : v->in[2];
   v->x_s[2] = s->groups * s->c * p->together, v->x_s[1] = p->columns * v->x_s[2], v->x_s[0] = v->in[1] * v->x_s[1], v->x_n = v->in[0] * v->x_s[0];
   p->bytes += kernel_up(p->lines * v->x_s[1], 16) * (int64_t)sizeof(float);
+  p->zeros_at = p->bytes, p->bytes += p->paired ? kernel_up(p->columns * s->groups * p->from.s.c, 16) * (int64_t)sizeof(float) : 0;
 }
 
 static direct_plan direct_plan_make(const ty_kernels *ks, const ty_conv *v) {
-  direct_plan p = {.v = direct_merge(*v), .by = ty_products_get(ks, v->format), .per = ty_formats[v->format].per, .unit = ty_format_unit(v->format)};
+  direct_plan p = {.by = ty_products_get(ks, v->format), .per = ty_formats[v->format].per, .unit = ty_format_unit(v->format)};
   const ty_conv_shape *s = &p.v.s;
-  p.from = p.v, p.together = p.by->pairs ? 2 : 1;
+  p.paired = conv_pairs_rows(v->format, &v->s), p.made = p.paired || p.by->words;
+  p.v = p.from = p.paired ? *v : direct_merge(*v);
+  if (p.paired) p.v.s = conv_paired(v->format, s), p.v.in[1] = v->out[1] * s->k[1], p.v.pad[1] = 0;
+  p.together = p.by->pairs ? 2 : 1;
   if (p.by->words) p.v.s.c /= p.per / p.unit, p.per = p.unit;
   p.p = conv_panels_of(v->b_nr ? v->b_nr : ks->nr, s->o), p.k = conv_window(s) * s->c / p.per * p.unit;
   int64_t line = kernel_max(1, p.v.out[2]), all = kernel_max(1, p.v.batch * p.v.out[0] * p.v.out[1] * line), window = conv_window(s);
@@ -145,7 +155,7 @@ static direct_plan direct_plan_make(const ty_kernels *ks, const ty_conv *v) {
   p.tile_at = 0;
   p.cols_at = kernel_up(p.rows * p.width, 16) * (int64_t)sizeof(float);
   p.words_at = p.bytes = p.cols_at + kernel_up(s->k[2] * (int64_t)sizeof(conv_range), 64);
-  if (p.by->words) direct_words_plan(&p);
+  if (p.made) direct_made_plan(&p);
   return p;
 }
 
@@ -182,8 +192,18 @@ static int64_t strips_cut(const ty_kernels *ks, const direct_plan *p, int64_t m0
   return count;
 }
 
-/* The lines [l0, l1) that strips read, as words in `to`; strips then start there. */
-static void strips_words(const direct_plan *p, conv_range lines, strip *strips, int64_t count, float *to) {
+/* n values of each of two lines (NULL: zeros), in runs that are step apart, as pairs. */
+static void pair_lines(const ty_kernels *ks, const direct_plan *p, int64_t n, int64_t run, int64_t step, const float *const of[2], const float *zeros, float *d) {
+  for (int64_t i = 0; i < n; i += run, d += run * (p->by->words ? 1 : 2)) {
+    const float *lo = of[0] ? of[0] + i / run * step : zeros, *hi = of[1] ? of[1] + i / run * step : zeros;
+    if (p->by->words) ks->pair(run, lo, hi, d);
+    else
+      for (int64_t j = 0; j < run; j++) d[2 * j] = lo[j], d[2 * j + 1] = hi[j];
+  }
+}
+
+/* The lines [l0, l1) that strips read, as words (or pairs) in `to`; strips then start there. */
+static void strips_make(const ty_kernels *ks, const direct_plan *p, conv_range lines, strip *strips, int64_t count, float *to, float *zeros) {
   const ty_conv *v = &p->from, *w = &p->v;
   const ty_conv_shape *s = &v->s;
   int64_t c0 = 0, c1 = v->in[2], pixel = s->groups * s->c, words = w->x_s[2], next = p->by->pairs ? s->stride[2] : c1;
@@ -192,7 +212,18 @@ static void strips_words(const direct_plan *p, conv_range lines, strip *strips, 
     c0 = kernel_min(c1, kernel_max(0, strips->x * s->stride[2] - v->pad[2]));
     c1 = kernel_max(c0, kernel_min(c1, (last->x + last->n - 1) * s->stride[2] - v->pad[2] + (s->k[2] - 1) * s->dil[2] + 1));
   }
-  for (int64_t l = lines.lo; l < lines.hi; l++) {
+  int64_t room = (c1 - c0) * pixel, run = v->x_s[2] == pixel ? kernel_max(1, room) : pixel;
+  if (p->paired) memset(zeros, 0, (size_t)kernel_min(run, room) * sizeof *zeros);
+  for (int64_t l = lines.lo; p->paired && l < lines.hi; l++) {
+    int64_t image = l / w->in[1], y = l % w->in[1] / w->s.k[1] * s->stride[1] - v->pad[1];
+    const float *x = v->x + image / v->in[0] * v->x_n + image % v->in[0] * v->x_s[0] + c0 * v->x_s[2], *of[2];
+    for (int64_t i = 0, tap = l % w->s.k[1] * 2; i < 2; i++, tap++) {
+      int64_t at = y + tap * s->dil[1];
+      of[i] = tap < s->k[1] && at >= 0 && at < v->in[1] ? x + at * v->x_s[1] : NULL;
+    }
+    pair_lines(ks, p, room, run, v->x_s[2], of, zeros, to + (l - lines.lo) * w->x_s[1]);
+  }
+  for (int64_t l = lines.lo; !p->paired && l < lines.hi; l++) {
     const float *x = v->x + l / v->in[1] / v->in[0] * v->x_n + l / v->in[1] % v->in[0] * v->x_s[0] + l % v->in[1] * v->x_s[1] + c0 * v->x_s[2];
     float *d = to + (l - lines.lo) * w->x_s[1];
     if (v->x_s[2] == pixel && !p->by->pairs) p->by->words((c1 - c0) * pixel, x, NULL, d);
@@ -345,9 +376,9 @@ static void direct_part(const ty_kernels *ks, const direct_plan *p, int tid, int
     end = kernel_min(m0 + p->rows, m1);
     if (p->lined) end = kernel_min(end, (m0 / v->out[2] + 1) * v->out[2]);
     int64_t count = strips_cut(ks, p, m0, end, strips, &lines);
-    if (p->by->words) {
+    if (p->made) {
       for (; lines.hi - lines.lo > p->lines && end - m0 > 1; count = strips_cut(ks, p, m0, end, strips, &lines)) end = m0 + (end - m0) / 2; /* lines apart */
-      strips_words(p, lines, strips, count, tile + p->words_at / (int64_t)sizeof *tile);
+      strips_make(ks, p, lines, strips, count, tile + p->words_at / (int64_t)sizeof *tile, tile + p->zeros_at / (int64_t)sizeof *tile);
     }
     for (int64_t u = u0; u < u1;) {
       int64_t g = u / p->p.count, p0 = u % p->p.count, last = kernel_min(p->p.count, p0 + u1 - u);
@@ -378,7 +409,7 @@ static void direct_run(const ty_kernels *ks, const ty_conv *conv, int tid, int n
     p.all.lo = kernel_max(p.all.lo, cols[w].lo), p.all.hi = kernel_min(p.all.hi, cols[w].hi);
   }
   p.cols = cols;
-  if (p.by->words) p.v.x = (const float *)((char *)scratch + p.words_at);
+  if (p.made) p.v.x = (const float *)((char *)scratch + p.words_at);
   int64_t s0 = kernel_share(count, im, tm), m0 = s0 * strip, m1 = kernel_min(kernel_share(count, im + 1, tm) * strip, pixels);
   int64_t strips = kernel_share(count, im + 1, tm) - s0;
   cut a = direct_cut(&p, strips, in, tn), b = direct_cut(&p, strips, in + 1, tn);

@@ -11,7 +11,15 @@ typedef struct conv_kind {
   size_t (*scratch)(const ty_kernels *, const ty_conv *);
   void (*run)(const ty_kernels *, const ty_conv *, int tid, int nt, void *scratch);
 } conv_kind;
-/* As the direct kind's pack, two channels to a word of bf16, in either layout. */
+/* How the direct kind sees a shape in bf16: words are pairs of channels, or of rows of the window where those are odd or very few. */
+enum { CONV_FEW = 8 }; /* fewer channels: a tap's words are mostly overhead */
+static inline bool conv_pairs_rows(ty_format format, const ty_conv_shape *s) { return format == TY_FORMAT_bf16 && (s->c % 2 || s->c < CONV_FEW); }
+static inline ty_conv_shape conv_paired(ty_format format, const ty_conv_shape *given) {
+  ty_conv_shape s = *given;
+  if (conv_pairs_rows(format, given)) s.c *= 2, s.k[1] = (s.k[1] + 1) / 2, s.stride[1] = s.k[1], s.dil[1] = 1;
+  return s;
+}
+/* As the direct kind's pack, in words of bf16, in either layout. */
 void ty_conv_direct_pairs(ty_format, int64_t nr, const ty_conv_shape *s, const float *w, const int64_t ldw[5], float *dst, int part, int parts);
 extern const conv_kind ty_conv_kind_direct, ty_conv_kind_depthwise, ty_conv_kind_grouped, ty_conv_kind_winograd;
 

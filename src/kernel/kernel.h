@@ -222,8 +222,10 @@ bool ty_conv_can(ty_conv_kind, const ty_conv_shape *);
 /* The kind that a model of the costs says is fastest, among those that can, on a level of any architecture. format: in which products are
  * wanted, as ty_format_on has it. out: output sizes, 0 where not known. */
 ty_conv_kind ty_conv_choose(ty_isa, ty_format, const ty_conv_shape *, const int64_t out[3]);
-/* Formats other than f32 are for DIRECT with channels that fill what stands together, not very few, and no depth to the window. */
+/* Formats other than f32 are for DIRECT with no depth to the window, and channels that fill what stands together, not very few; bf16 also
+ * with rows of the window to be paired. */
 bool ty_conv_takes(ty_format, ty_conv_kind, const ty_conv_shape *);
+ty_format ty_conv_format(ty_isa, ty_format wanted, ty_conv_kind, const ty_conv_shape *); /* f32 where it is not taken, or costs more */
 
 /* Packed weights; dst is 64-byte aligned.
  * nr: see ty_pack_b; only DIRECT and WINOGRAD depend on it. ldw: strides of output channel (over groups*o), c, k0, k1, k2.

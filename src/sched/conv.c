@@ -29,7 +29,7 @@ static ty_conv_shape shape_of(ty_sc *s, const ty_node *pack, ty_conv_kind *kind,
   ty_format_parse(pack->args[5].str, format);
   *format = ty_format_on(ty_program_isa(s->prog), *format);
   *kind = ty_conv_choose(ty_program_isa(s->prog), *format, &c, out);
-  if (!ty_conv_takes(*format, *kind, &c)) *format = TY_FORMAT_f32;
+  *format = ty_conv_format(ty_program_isa(s->prog), *format, *kind, &c);
   return c;
 }
 
