@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import inspect
 import json
 
 import torch
@@ -123,7 +124,7 @@ def graph_of(record: stats.Record) -> Graph:
 def explain(model, *args, **kwargs) -> Explanation:
     """Compiles and runs the model on the example inputs and tells what was done.
 
-    model: a module, a function, what torch.compile returned, or what tuyere.compile returned.
+    model: a module, a function, what torch.compile returned (its options count), or what tuyere.compile returned.
     """
     engine = getattr(model, "_tuyere_engine", None)
     if engine is not None:
@@ -146,8 +147,18 @@ def explain(model, *args, **kwargs) -> Explanation:
             return backend(gm, example_inputs, **options)
 
         with torch.no_grad():
-            torch.compile(original, backend=explaining)(*args, **kwargs)
+            torch.compile(original, backend=explaining, **_asked(model, backend))(*args, **kwargs)
     return Explanation([graph_of(record) for record in records], breaks, _parameters(original))
+
+
+def _asked(model, backend) -> dict:
+    """The mode and the options that torch.compile was given with this backend: its context keeps them behind wrappers."""
+    config = getattr(model, "get_compiler_config", None)
+    context = inspect.getclosurevars(config).nonlocals.get("self") if inspect.isfunction(config) else None
+    asked = getattr(context, "callback", None)
+    while hasattr(asked, "_torchdynamo_orig_backend"):
+        asked = asked._torchdynamo_orig_backend
+    return dict(asked.kwargs) if getattr(asked, "compiler_fn", None) is backend else {}
 
 
 def _error(got, want) -> dict[str, float] | None:

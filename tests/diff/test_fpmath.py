@@ -69,6 +69,18 @@ def test_who_asks_for_it(model, monkeypatch):
         is_bf16(fpmath="f16")
 
 
+def test_explain_knows_the_options(model):
+    x = torch.randn(2, 129)
+
+    def function(x):
+        return model(x)
+
+    for what in (model, function):
+        for options, backend in (({"fpmath": "bf16"}, "tuyere"), (None, "tuyere"), (None, "eager")):
+            report = tuyere.explain(torch.compile(what, backend=backend, options=options), x)
+            assert any("gemm_bf16" in step["kernel"] for step in report.steps) == bool(options)
+
+
 def test_weights_take_half_the_memory(model):
     x = torch.randn(2, 129)
     with torch.no_grad():
