@@ -1,6 +1,7 @@
 """bf16 fast math: float32 models whose products round to bf16: who asks for it, how far results move, what explain and memory say."""
 
 import copy
+import pathlib
 
 import pytest
 import torch
@@ -92,3 +93,25 @@ def test_weights_take_half_the_memory(model):
             state[fpmath] = report.graphs[0].programs[0]["memory"]["state"]
             assert ("fpmath bf16" in str(report)) == (fpmath == "bf16")
     assert state["bf16"] < 0.6 * state["f32"]
+
+
+def test_sentences_stay_as_alike(monkeypatch):
+    """MiniLM with its real weights: cosines within 5e-3 of float32's, the sentence next to each and the ranking of the closest pairs unchanged."""
+    pytest.importorskip("transformers")
+    pytest.importorskip("tokenizers")
+    from tuyere.bench.text import minilm_path
+
+    if minilm_path() is None:
+        pytest.skip("MiniLM's weights are not installed (./dev bench transformers does it)")
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parents[2] / "examples"))
+    import sentence_similarity as example
+
+    encoder, tokens = example.load(), example.tokenize(example.SENTENCES)
+    with torch.no_grad():
+        alike = [vectors @ vectors.T for vectors in (encoder(**tokens), tuyere.compile(encoder, example_kwargs=tokens, fpmath="bf16")(**tokens))]
+    assert 1e-6 < (alike[0] - alike[1]).abs().max() < 5e-3
+    pairs = torch.triu_indices(*alike[0].shape, offset=1)
+    others = [cosines - 2 * torch.eye(len(cosines)) for cosines in alike]
+    assert torch.equal(others[0].argmax(1), others[1].argmax(1))
+    ranked = [cosines[tuple(pairs)].argsort(descending=True)[:10] for cosines in alike]
+    assert torch.equal(*ranked)
