@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import torch
 
-from . import _ext
+from . import _ext, quantised
 
 cpu = _ext.cpu
 
@@ -74,6 +74,9 @@ def _decomposition(op):
 
     if not isinstance(op, torch._ops.OpOverload) or op_name(op) in supported_schemas():
         return None
+    function = quantised.decomposition(op)
+    if function is not None:
+        return function
     if _is_preservable_cia_op(op):
         return functools.partial(_decompose, op)
     return _core().get(op) if op not in _RANDOM else None

@@ -155,7 +155,7 @@ void emit_node(emitter *e, int i, emit_where where) {
     else expression(e->out, ty_dtype_is_float(d) ? info->fexpr : d == TY_bool ? info->bexpr : info->iexpr, d, op);
   } else if (n->kind == TY_L_CAST) cast(e->out, p[n->a].dtype, n->dtype, op[0].s);
   else if (n->kind == TY_L_LOAD) load(e, n, e->out);
-  else ty_str_add(e->out, "acc[c - c0]");
+  else ty_str_add(e->out, n->dtype == TY_i32 ? "ty_bits_f32(acc[c - c0])" : "acc[c - c0]");
   ty_str_add(e->out, masked ? " : 0;\n" : ";\n");
 }
 

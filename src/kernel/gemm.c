@@ -21,6 +21,8 @@ enum {
 /* How one product is cut; the same for all threads. */
 typedef struct gemm_plan {
   const ty_products *by;
+  bool words;      /* A is made words, in scratch */
+  bool finish;     /* sums are integers that become floats */
   int64_t rows;    /* of a block, at most */
   int64_t unit;    /* words of a column in a row of B */
   int64_t kr;      /* rows of B */
@@ -36,7 +38,9 @@ static gemm_plan gemm_plan_make(const ty_kernels *ks, const ty_gemm *g) {
   p.kr = kernel_ceil(g->k, ty_formats[g->format].per);
   int64_t panels = kernel_max(1, ty_packed_b_panels(ks->nr, g->n)), k = kernel_max(1, p.kr), most = ROWS_MAX;
   int64_t block = K_BLOCK / p.unit;
-  if (p.by->words) most = kernel_max(ks->mr, kernel_min(most, A_WORDS / (k * p.unit)));
+  p.words = g->bytes || p.by->words;
+  p.finish = p.by->finish && !g->bytes;
+  if (p.words) most = kernel_max(ks->mr, kernel_min(most, A_WORDS / (k * p.unit)));
   p.rows = kernel_max(ks->mr, kernel_min(most / ks->mr * ks->mr, kernel_up(g->m, ks->mr)));
   p.kc = k;
   if (g->m >= K_BLOCK_ROWS && k > block) p.kc = kernel_up(kernel_ceil(k, kernel_ceil(k, block)), 16);
@@ -44,7 +48,7 @@ static gemm_plan gemm_plan_make(const ty_kernels *ks, const ty_gemm *g) {
   if (g->b_strided) p.b_chunk = kernel_min(panels, kernel_max(1, B_FLOATS / (k * p.unit * ks->nr)));
   int64_t at = 0;
   p.tile_at = at, at += kernel_up(p.rows * p.group * ks->nr, 16);
-  p.a_at = at, at += p.by->words ? kernel_up(p.rows * p.pr, 16) : 0;
+  p.a_at = at, at += p.words ? kernel_up(p.rows * p.pr, 16) : 0;
   p.b_at = at, at += p.b_chunk * k * p.unit * ks->nr;
   p.w_at = at, at += p.by->unpack ? W_BLOCK * ks->nr : 0;
   p.bytes = at * (int64_t)sizeof(float);
@@ -59,7 +63,7 @@ size_t ty_gemm_f32_scratch(const ty_kernels *ks, const ty_gemm *g) { return (siz
 static int64_t gemm_row_parts(const ty_kernels *ks, const ty_gemm *g, int64_t line, int nt) {
   int64_t strips = kernel_ceil(g->m, ks->mr), panels = ty_packed_b_panels(ks->nr, g->n), best = 1, most = strips;
   double least = 0, k = (double)g->k, per_a = 1, per_b = g->b_strided ? 1 : 0.25;
-  if (ty_products_get(ks, g->format)->finish) per_a = 1.5 * ks->nr / (2 * ks->lanes), most = kernel_max(1, strips * ks->mr / K_BLOCK_ROWS);
+  if (!g->bytes && ty_products_get(ks, g->format)->finish) per_a = 1.5 * ks->nr / (2 * ks->lanes), most = kernel_max(1, strips * ks->mr / K_BLOCK_ROWS);
   for (int64_t tm = 1; tm <= nt && tm <= most; tm++) {
     int64_t rows = kernel_ceil(strips, tm) * ks->mr, units = kernel_ceil(line, nt / tm), products = kernel_ceil(units, panels);
     double m = (double)rows, n = (double)(units == line ? g->batch * g->heads * kernel_up(g->n, ks->lanes) : units * ks->nr);
@@ -80,6 +84,30 @@ typedef struct gemm_packed { const float *p; int64_t nr, first; } gemm_packed;
 static const float *gemm_panel(const ty_kernels *ks, gemm_packed b, int64_t pr, int64_t unit, int64_t q) {
   int64_t at = (q - b.first) * ks->nr;
   return b.p + at / b.nr * b.nr * pr + at % b.nr * unit;
+}
+
+/* A row of bytes (two, where two stand together; second NULL: zeros) as words. */
+static void gemm_bytes(const gemm_plan *p, int64_t k, const uint8_t *a, const uint8_t *second, uint8_t *to) {
+  int64_t all = p->kr * p->unit * 4, chunk = p->by->pairs ? p->unit * 4 : all, rows = p->by->pairs ? 2 : 1;
+  for (int64_t at = 0; at < all; at += chunk)
+    for (int64_t r = 0; r < rows; r++, to += chunk) {
+      const uint8_t *from = r ? second : a;
+      int64_t n = from ? kernel_min(chunk, k - at) : 0;
+      if (n > 0) memcpy(to, from + at, (size_t)n);
+      if (n < chunk) memset(to + kernel_max(0, n), 0, (size_t)(chunk - kernel_max(0, n)));
+      for (int64_t i = 0; i < chunk && p->by->less; i++) to[i] ^= 128;
+    }
+}
+
+/* Adds what bytes with `less` taken off have left out, to sums of 32 bits: that times the sums of columns. */
+static void gemm_more(int64_t m, int64_t n, const float *sums, int less, float *c, int64_t ldc) {
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < n; j++) {
+      uint32_t sum, have;
+      memcpy(&sum, sums + j, sizeof sum), memcpy(&have, c + i * ldc + j, sizeof have);
+      have += sum * (uint32_t)less;
+      memcpy(c + i * ldc + j, &have, sizeof have);
+    }
 }
 
 /* One tile: rows [0, m) of a against panels [p0, p1) of b, into c (row stride ldc). wide: c has room for whole
@@ -107,8 +135,9 @@ static void gemm_tile(const ty_kernels *ks, const gemm_plan *p, int64_t m, int64
         p->by->gemm[nv - 1][m1 - m0 - 1](ka, a + m0 * lda + k0 * per * together, lda, bq, ldb, cq + m0 * ld, ld, k0 > 0, ahead + s * each, step);
         m0 = m1;
       }
-      if (p->by->finish && k0 + kb == k)
+      if (p->finish && k0 + kb == k)
         p->by->finish(m, (int)nv, a + k * p->unit * together, lda, gemm_panel(ks, b, p->pr, 1, q) + k * ldb, b.nr, cq, ld);
+      else if (p->words && p->by->less && k0 + kb == k) gemm_more(m, nv * ks->lanes, gemm_panel(ks, b, p->pr, 1, q) + k * ldb + b.nr, p->by->less, cq, ld);
     }
   }
   int64_t w = n - (p1 - 1) * nr;
@@ -150,10 +179,16 @@ static void gemm_run(const ty_kernels *ks, const ty_gemm *g, const gemm_plan *p,
   float *tile = scratch + p->tile_at;
   for (int64_t m0 = r0; m0 < r1; m0 += step) {
     int64_t m1 = kernel_min(m0 + step, r1), lda = g->lda;
-    const float *a = g->a + i * g->a_batch + j * g->a_head + m0 * lda;
-    if (p->by->words && g->k) {
-      for (int64_t r = 0; r < m1 - m0; r += p->by->pairs ? 2 : 1)
-        p->by->words(g->k, a + r * lda, r + 1 < m1 - m0 ? a + (r + 1) * lda : NULL, scratch + p->a_at + r * p->pr);
+    int64_t at = i * g->a_batch + j * g->a_head + m0 * lda, together = p->by->pairs ? 2 : 1;
+    const float *a = g->bytes ? (const float *)(const void *)((const uint8_t *)g->a + at) : g->a + at;
+    if (g->bytes && !p->by->pairs && !p->by->less && g->k % (4 * p->unit) == 0 && lda % 4 == 0 && (uintptr_t)a % 4 == 0) lda /= 4; /* words as they lie */
+    else if (p->words && g->k) {
+      for (int64_t r = 0; r < m1 - m0; r += together) {
+        float *to = scratch + p->a_at + r * p->pr;
+        bool two = together == 2 && r + 1 < m1 - m0;
+        if (!g->bytes) p->by->words(g->k, a + r * lda, two ? a + (r + 1) * lda : NULL, to);
+        else gemm_bytes(p, g->k, (const uint8_t *)a + r * lda, two ? (const uint8_t *)a + (r + 1) * lda : NULL, (uint8_t *)to);
+      }
       a = scratch + p->a_at, lda = p->pr;
     }
     for (int64_t t = 0; t < tiles; t++) {

@@ -192,6 +192,8 @@ typedef struct ty_gemm {
   int64_t m, n, k;
   const float *a; int64_t lda, a_batch, a_head;    /* k contiguous */
   ty_format format;                                /* of packed b; of what is packed in scratch, where b_strided */
+  bool bytes;                                      /* a holds uint8_t, b is packed as int8 and its scales are not used: the product is int32_t,
+                                                    * in c and for epi, which are float by name only */
   const float *b; int64_t b_batch, b_head;         /* packed (ty_pack_b), unless b_strided; strides (of words) may be 0 */
   int b_nr;                                        /* packed b: columns of its panels, a multiple of the tier's nr; 0: nr */
   bool b_strided; int64_t ldk, ldn;                /* b at run time: B[i, j] = b[i*ldk + j*ldn], packed in scratch */

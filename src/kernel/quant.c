@@ -1,6 +1,6 @@
 /* quant.c: packing weights in 8 and 4 bits: one scale a column, or one a group of values of a column, symmetric about zero.
  *
- * int8: scale = largest magnitude / 127. int4: the value of the largest magnitude becomes -8, so that the scale may be negative. A column
+ * int8: scale = largest magnitude / 127, or 1 where all values of a column are whole numbers that a byte holds: these stay what they are. int4: the value of the largest magnitude becomes -8, so that the scale may be negative. A column
  * or a group that holds a NaN or an infinity gets the scale NaN: what is computed from it is NaN. */
 #include "kernel/kernel_int.h"
 #include <math.h>
@@ -25,13 +25,18 @@ static uint32_t quant_whole(float x) {
   return u - 0x4b400000u;
 }
 
-/* top: the value of the largest magnitude so far of each column; odd: NaN once a value was not finite. */
-static void quant_range(int64_t kb, int64_t wide, const float *some, float *top, float *odd) {
+/* top: the value of the largest magnitude so far of each column; odd: NaN once a value was not finite; part (or NULL): not 0 once one was
+ * no whole number from -128 to 127. */
+static void quant_range(int64_t kb, int64_t wide, const float *some, float *top, float *odd, float *part) {
   for (int64_t r = 0; r < kb; r++)
     for (int64_t j = 0; j < wide; j++) {
       float x = some[r * wide + j];
       top[j] = fabsf(x) > fabsf(top[j]) ? x : top[j];
       odd[j] += x * 0.0f;
+      if (part) {
+        float byte = x >= -128.0f ? (x > 127.0f ? 127.0f : x) : -128.0f; /* NaN: -128 */
+        part[j] += x - ((byte + 12582912.0f) - 12582912.0f) != 0.0f;
+      }
     }
 }
 
@@ -64,22 +69,23 @@ static inline __attribute__((always_inline)) void quant_words(int64_t kb, int64_
 static void quant_columns8(const quant_source *s, ty_format format, int nr, int64_t k, int64_t at, int64_t wide, uint32_t *panel, int64_t j) {
   int64_t unit = ty_format_unit(format), words = kernel_ceil(k, 4 * unit) * unit;
   uint32_t *sums = panel + (words + 1) * nr + j, *to = panel + j * unit;
-  float some[DEEP * WIDE], top[WIDE] = {0}, odd[WIDE] = {0}, inverse[WIDE], *scale = (float *)panel + words * nr + j;
+  float some[DEEP * WIDE], top[WIDE] = {0}, odd[WIDE] = {0}, part[WIDE] = {0}, inverse[WIDE], *scale = (float *)panel + words * nr + j;
   for (int64_t k0 = 0; k0 < k; k0 += DEEP) {
     int64_t kb = kernel_min(DEEP, k - k0);
     quant_block(s, k0, kb, at, wide, some);
-    quant_range(kb, wide, some, top, odd);
+    quant_range(kb, wide, some, top, odd, part);
   }
   for (int64_t i = 0; i < wide; i++) top[i] = fabsf(top[i]);
   quant_scales(wide, top, odd, 127.0f, scale, inverse);
+  for (int64_t i = 0; i < wide; i++) if (part[i] == 0) scale[i] = inverse[i] = 1.0f;
   memset(sums, 0, (size_t)wide * sizeof *sums);
   for (int64_t k0 = 0; k0 < k; k0 += DEEP) {
     int64_t kb = kernel_min(DEEP, k - k0);
     quant_block(s, k0, kb, at, wide, some);
     for (int64_t i = kernel_ceil(kb, 4); i % unit; i++) /* the second word of the last unit, where k ends in the first */
       for (int64_t c = 0; c < wide; c++) to[k0 / 4 * nr + i / unit * unit * nr + c * unit + i % unit] = 0;
-    if (unit == 1) quant_words(kb, wide, some, inverse, 4, 1, -127.0f, 127.0f, nr, to + k0 / 4 * nr, sums);
-    else quant_words(kb, wide, some, inverse, 4, 2, -127.0f, 127.0f, nr, to + k0 / 4 * nr, sums);
+    if (unit == 1) quant_words(kb, wide, some, inverse, 4, 1, -128.0f, 127.0f, nr, to + k0 / 4 * nr, sums);
+    else quant_words(kb, wide, some, inverse, 4, 2, -128.0f, 127.0f, nr, to + k0 / 4 * nr, sums);
   }
 }
 
@@ -89,7 +95,7 @@ static void quant_columns4(const quant_source *s, int nr, int64_t k, int group, 
     float top[WIDE] = {0}, odd[WIDE] = {0};
     int64_t kb = kernel_min(group, k - k0);
     quant_block(s, k0, kb, at, wide, some);
-    quant_range(kb, wide, some, top, odd);
+    quant_range(kb, wide, some, top, odd, NULL);
     quant_scales(wide, top, odd, -8.0f, (float *)to + group / 8 * nr, inverse);
     for (int64_t r = (kb + 7) / 8; r < group / 8; r++) memset(to + r * nr, 0, (size_t)wide * sizeof *to); /* beyond k */
     quant_words(kb, wide, some, inverse, 8, 1, -8.0f, 7.0f, nr, to, NULL);

@@ -114,7 +114,7 @@ static const char *check_node(const ty_loop *l, int i) {
   case TY_L_ROWVAR: return n->dtype != TY_i64 ? "a row variable is i64" : n->slot < 0 || n->slot >= l->nrowvars ? "no such row variable" : NULL;
   case TY_L_REDVAR: return n->dtype != TY_i64 || l->red_par < 0 ? "a reduction variable without its loop" : NULL;
   case TY_L_COLVAR: return n->dtype != TY_i64 ? "the column variable is i64" : NULL;
-  case TY_L_ACC: return n->dtype != TY_f32 ? "the GEMM tile is f32" : NULL;
+  case TY_L_ACC: return n->dtype != TY_f32 && n->dtype != TY_i32 ? "the GEMM tile is f32 or i32" : NULL;
   case TY_L_CAST: return n->a < 0 ? "a cast lacks its operand" : NULL;
   case TY_L_CHECK:
     if (n->a < 0 || n->b < 0) return "a check lacks an operand";

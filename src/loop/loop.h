@@ -22,7 +22,7 @@ typedef enum ty_lkind {
   TY_L_REDVAR,  /* i64 */
   TY_L_COLVAR,  /* i64 */
   TY_L_LOAD,    /* element of buf[slot], stored as mem, converted to dtype; address (elements) = a + b + c * col stride, see below */
-  TY_L_ACC,     /* f32: the GEMM tile at this row and column */
+  TY_L_ACC,     /* f32, i32: the GEMM tile at this row and column */
   TY_L_PRIM,    /* ty_prims[prim](a, b, c) */
   TY_L_CAST,    /* a converted to dtype with PyTorch's rules */
   TY_L_CHECK,   /* i64: operand a if 0 <= a < b, else 0 with *fault = 1 */

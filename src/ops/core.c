@@ -376,17 +376,18 @@ ty_status ty_core_matmul_infer(ty_graph *g, ty_node *n) {
 ty_status ty_core_linear_infer(ty_graph *g, ty_node *n) {
   ty_value *x = n->args[0].value, *w = n->args[1].value, *bias = n->args[2].kind == TY_ARG_VALUE ? n->args[2].value : NULL;
   ty_dim shape[TY_MAX_RANK];
-  if (x->dtype != TY_f32 || w->dtype != TY_bf16) TY_TRY(blas_dtype(g, x, w));
+  bool bytes = x->dtype == TY_u8 && w->dtype == TY_i8;
+  if (!bytes && (x->dtype != TY_f32 || w->dtype != TY_bf16)) TY_TRY(blas_dtype(g, x, w));
   if (x->rank < 1 || w->rank != 2) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d", x->rank, w->rank);
   TY_TRY(same(g, x->shape[x->rank - 1], w->shape[1], "inner dims"));
   if (bias) {
-    TY_TRY(dtype_is(g, bias, x->dtype));
+    TY_TRY(dtype_is(g, bias, bytes ? TY_i32 : x->dtype));
     if (bias->rank != 1) return ty_fail(g->ctx, TY_INVALID, "bias of rank %d", bias->rank);
     TY_TRY(same(g, bias->shape[0], w->shape[0], "bias"));
   }
   memcpy(shape, x->shape, (size_t)x->rank * sizeof *shape);
   shape[x->rank - 1] = w->shape[0];
-  return out(g, n, x->dtype, x->rank, shape);
+  return out(g, n, bytes ? TY_i32 : x->dtype, x->rank, shape);
 }
 
 /* Room for any tier's panels: their widths (8, 16, 48) all divide this, so that graphs do not depend on the CPU. */
@@ -409,13 +410,13 @@ ty_status ty_core_pack_infer(ty_graph *g, ty_node *n) {
 ty_status ty_core_gemm_infer(ty_graph *g, ty_node *n) {
   ty_value *x = n->args[0].value, *packed = n->args[1].value;
   ty_dim shape[TY_MAX_RANK];
-  TY_TRY(dtype_is(g, x, TY_f32));
+  if (x->dtype != TY_u8) TY_TRY(dtype_is(g, x, TY_f32));
   TY_TRY(dtype_is(g, packed, TY_u8));
   if (x->rank < 1 || packed->rank != 1) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d", x->rank, packed->rank);
   TY_TRY(same(g, packed->shape[0], packed_bytes(g, x->shape[x->rank - 1], n->args[2].i), "packed weight"));
   memcpy(shape, x->shape, (size_t)x->rank * sizeof *shape);
   shape[x->rank - 1] = n->args[2].i;
-  return out(g, n, TY_f32, x->rank, shape);
+  return out(g, n, x->dtype == TY_u8 ? TY_i32 : TY_f32, x->rank, shape);
 }
 
 /* A list of numbers of a convolution, one a dim; sizes and steps are positive, all are far from the edge of what can be computed. */

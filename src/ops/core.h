@@ -25,10 +25,10 @@
  * ty.matmul(a, b, format?)      a [..., M, K], b [..., K, N]: batch dims broadcast; float32 or float64. format, for float32: "bf16": a product in
  *                               bfloat16, as for ty.linear; None: as fpmath has it
  * ty.linear(x, w, bias?)        x [..., K], w [N, K], bias [N]; also x float32 and w bfloat16, for a product in bfloat16: x is rounded to it
- *                               (in packed words; where the CPU or the kernel has none, float32 multiplies), sums and result are float32
+ *                               (in packed words; where the CPU or the kernel has none, float32 multiplies), sums and result are float32; x uint8 and w int8: the result is int32, exact where it fits (bias: int32)
  * ty.pack(w, format)            weight [N, K] in kernel layout (opaque bytes, u8 rank 1; the shape is that of "f32", not the size in memory);
  *                               format: of ty_formats (kernel.h); folded when w is constant
- * ty.gemm(x, packed, N)         x [..., K] times packed weight -> [..., N]
+ * ty.gemm(x, packed, N)         x [..., K] times packed weight -> [..., N]; x uint8 times a weight packed as "int8", which was whole numbers -> int32
  * ty.conv(x, w, stride, padding, dilation, groups, out)   channels last: x [N, in.., C], w [O, C / groups, k..] -> [N, out.., O], one to
  *                               three spatial dims; padding is what stands before the first element (it may be negative), and what lies
  *                               beyond either end reads as 0; float32, w also bfloat16 as above
@@ -68,6 +68,8 @@ ty_value *ty_c_cat(ty_graph *, int n, ty_value *const *, int dim);
 ty_value *ty_c_matmul(ty_graph *, ty_value *a, ty_value *b, ty_arg format); /* format: a string or none; see ty_c_format_of */
 ty_arg ty_c_format_of(ty_dtype); /* of products of operands of a type */
 ty_value *ty_c_linear(ty_graph *, ty_value *x, ty_value *w, ty_value *bias);
+/* The same for bytes, x uint8 or int8, w int8: int32 (a linear of x + 128 where x has signs). */
+ty_value *ty_c_linear_bytes(ty_graph *, ty_value *x, ty_value *w);
 typedef struct ty_conv_args { int64_t groups, stride[3], pad[3], dil[3]; ty_dim out[3]; } ty_conv_args; /* as many of each as spatial dims */
 ty_value *ty_c_conv(ty_graph *, ty_value *x, ty_value *w, const ty_conv_args *);
 ty_value *ty_c_attention(ty_graph *, ty_value *q, ty_value *k, ty_value *v, ty_value *mask, ty_value *bias, bool causal, double scale, bool empty_nan,

@@ -123,6 +123,13 @@ ty_value *ty_c_linear(ty_graph *g, ty_value *x, ty_value *w, ty_value *bias) {
   return make(g, TY_OP_linear, 3, (ty_arg[]){ty_arg_value(x), ty_arg_value(w), ty_arg_value(bias)});
 }
 
+ty_value *ty_c_linear_bytes(ty_graph *g, ty_value *x, ty_value *w) {
+  if (!x || !w || x->dtype == TY_u8) return ty_c_linear(g, x, w, NULL);
+  ty_value *by = ty_c_full_int(g, TY_i32, 0, NULL, 128), *up = ty_c_cast(g, ty_c_prim(g, TY_P_add, ty_c_cast(g, x, TY_i32), by, NULL), TY_u8);
+  ty_value *more = ty_c_prim(g, TY_P_mul, by, ty_c_reduce(g, "sum", ty_c_cast(g, w, TY_i32), 1, (int[]){1}, false), NULL);
+  return ty_c_prim(g, TY_P_sub, ty_c_linear(g, up, w, NULL), more, NULL);
+}
+
 ty_value *ty_c_conv(ty_graph *g, ty_value *x, ty_value *w, const ty_conv_args *c) {
   if (!x || !w) return NULL;
   ty_dim d[4][3];

@@ -135,6 +135,20 @@ ty_status ty_addmm_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   return ty_o_done(g, rep, ty_o_fit(g, r, o));
 }
 
+/* ---- _int_mm: bytes times int8, summed in int32 ---- */
+ty_status ty_int_mm_infer(ty_graph *g, ty_node *n) {
+  ty_value *a = ty_o_val(n, 0), *b = ty_o_val(n, 1);
+  if (a->rank != 2 || b->rank != 2) return ty_fail(g->ctx, TY_INVALID, "ranks %d and %d", a->rank, b->rank);
+  if ((a->dtype != TY_i8 && a->dtype != TY_u8) || b->dtype != TY_i8)
+    return ty_fail(g->ctx, TY_UNSUPPORTED, "_int_mm of %s and %s", ty_dtypes[a->dtype].torch, ty_dtypes[b->dtype].torch);
+  TY_TRY(same_inner(g, n, a->shape[1], b->shape[0], "matrix product"));
+  return ty_o_out(g, n, TY_i32, 2, (ty_dim[]){ a->shape[0], b->shape[1] });
+}
+ty_status ty_int_mm_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  static const int swap[2] = { 1, 0 };
+  return ty_o_done(g, rep, ty_c_linear_bytes(g, ty_o_val(n, 0), ty_c_permute(g, ty_o_val(n, 1), swap)));
+}
+
 /* ---- linear(input, weight, bias) ---- */
 ty_status ty_linear_infer(ty_graph *g, ty_node *n) {
   ty_value *x = ty_o_val(n, 0), *w = ty_o_val(n, 1), *b = ty_o_val(n, 2);

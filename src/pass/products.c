@@ -68,12 +68,15 @@ ty_status ty_pass_linear(ty_graph *g) {
 
 enum { MERGE_MAX = 16 };
 
+/* Of bytes as they are: what stands for one has its scales to put into an epilogue of its own. */
+static bool of_bytes(const ty_value *w) { return w->dtype == TY_i8 || (ty_is_op(w, TY_OP_cast) && w->def->args[0].value->dtype == TY_i8); }
+
 /* The linears after n that read the same input with constant weights. */
 static int siblings(const bool *c, int nc, ty_node *n, ty_node **out) {
   int k = 0;
   for (ty_node *u = n; u && k < MERGE_MAX; u = u->next)
     if (u->op == TY_OP_linear && u->args[0].value == n->args[0].value && u->outs[0]->id < nc && c[u->args[1].value->id] &&
-        u->args[1].value->dtype == n->args[1].value->dtype &&
+        u->args[1].value->dtype == n->args[1].value->dtype && !of_bytes(u->args[1].value) &&
         (u->args[2].kind == TY_ARG_NONE || c[u->args[2].value->id]))
       out[k++] = u;
   return k;
@@ -109,7 +112,7 @@ ty_status ty_pass_merge(ty_graph *g) {
     next = n->next;
     ty_remap_node(&m, n);
     ty_node *s[MERGE_MAX];
-    if (n->op != TY_OP_linear || n->outs[0]->id >= nc || n->args[0].value->rank < 2) continue;
+    if (n->op != TY_OP_linear || n->outs[0]->id >= nc || n->args[0].value->rank < 2 || of_bytes(n->args[1].value)) continue;
     if (n->outs[0]->id < m.n && m.to[n->outs[0]->id]) continue; /* merged already */
     int k = siblings(c, nc, n, s);
     if (k < 2) continue;
@@ -131,6 +134,7 @@ static ty_value *packed_gemm(ty_graph *g, ty_value *x, ty_value *w, const char *
 }
 
 static const char *linear_format(ty_graph *g, const ty_value *w) {
+  if (of_bytes(w)) return ty_formats[w->dtype == TY_i8 ? TY_FORMAT_int8 : TY_FORMAT_int8wo].name;
   int64_t k;
   bool fits = ty_dim_is_const(g, w->shape[1], &k) && k <= TY_INT8_K_MAX;
   return !g->weights || (!fits && !strcmp(g->weights, ty_formats[TY_FORMAT_int8].name)) ? format_of(g, w) : g->weights;
@@ -167,11 +171,18 @@ static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
   }
   if (n->op == TY_OP_conv) return packed_conv(g, c, nc, n);
   if (n->op != TY_OP_linear) return NULL;
-  bool vec = x->rank == 1, packs = w->id < nc && c[w->id] && x->dtype == TY_f32 && !(x->id < nc && c[x->id]); /* else it is computed once, here */
+  int64_t k;
+  bool vec = x->rank == 1, bytes = x->dtype == TY_u8;
+  bool packs = w->id < nc && c[w->id] && (x->dtype == TY_f32 || bytes) && !(x->id < nc && c[x->id]); /* else it is computed once, here */
+  if (bytes) packs &= ty_dim_is_const(g, w->shape[1], &k) && k <= TY_INT8_K_MAX;
   ty_dim row[2] = { ty_dim_const(g, 1), x->shape[x->rank - 1] };
   if (vec) x = ty_c_reshape(g, x, 2, row);
   if (packs) r = packed_gemm(g, x, w, linear_format(g, w));
-  else {
+  else if (bytes) {
+    ty_dim rows[3] = { ty_dim_product(g, x->rank - 1, x->shape), ty_dim_const(g, 1), x->shape[x->rank - 1] };
+    r = ty_c_prim(g, TY_P_mul, ty_c_reshape(g, ty_c_cast(g, x, TY_i32), 3, rows), ty_c_cast(g, w, TY_i32), NULL);
+    r = ty_c_reduce(g, "sum", r, 1, (int[]){ 2 }, false);
+  } else {
     ty_dim flat[2] = { ty_dim_product(g, x->rank - 1, x->shape), x->shape[x->rank - 1] };
     r = ty_c_matmul(g, ty_c_reshape(g, x, 2, flat), transposed(g, ty_c_cast(g, w, x->dtype)), ty_c_format_of(w->dtype));
   }

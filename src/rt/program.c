@@ -261,7 +261,8 @@ int ty_program_add_gemm(ty_program *p, const ty_step_info *info, const ty_step_g
   if (!g->epilogue && !EXPRS(g->c_off, g->ldc, g->c_batch[0], g->c_batch[1])) return -1;
   /* A double product has no float tile to hand on, and no packed form; tiles are never whole rows. */
   bool bad = g->a < 0 || g->b < 0 || (g->f64 && (g->epilogue || g->packed)) || (!g->epilogue && g->c < 0) ||
-             (g->epilogue && g->epilogue->whole_cols) || (unsigned)g->format >= TY_NFORMATS || (!g->packed && !wide_format(g->format)) || (g->f64 && g->format != TY_FORMAT_f32);
+             (g->epilogue && g->epilogue->whole_cols) || (unsigned)g->format >= TY_NFORMATS || (!g->packed && !wide_format(g->format)) || (g->f64 && g->format != TY_FORMAT_f32) ||
+             (g->bytes && (!g->packed || (g->format != TY_FORMAT_int8 && g->format != TY_FORMAT_int8x8)));
   if (bad) return bad_argument(p);
   s.u.gemm = *g;
   s.u.gemm.epilogue = NULL;

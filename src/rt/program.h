@@ -58,7 +58,7 @@ typedef struct ty_step_gemm {  /* C = A x B for a batch; C goes through the epil
   ty_format format;      /* of b as packed, before or during the run; f64: TY_FORMAT_f32 */
   ty_pbuf c; ty_pexpr c_off, ldc, c_batch[2];   /* c < 0 with an epilogue */
   ty_pexpr batch[2], m, n, k;
-  bool f64;
+  bool f64, bytes;       /* bytes: a is u8, b packed as int8, c and the epilogue's tile i32 */
   const ty_step_loop *epilogue; /* rows = batch0 * batch1 * m in that order, cols = n; NULL: none */
 } ty_step_gemm;
 typedef struct ty_step_attn {

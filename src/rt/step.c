@@ -49,7 +49,7 @@ static void do_gemm(const ty_kernels *ks, const rt_bound *b, void *const *all, v
   }
   ty_gemm g = b->u.gemm, next;
   epilogue e = {.m = g.m};
-  g.a = (const float *)ptr[GEMM_A] + b->off[GEMM_A];
+  g.a = (const float *)(const void *)((const char *)ptr[GEMM_A] + b->off[GEMM_A] * (g.bytes ? 1 : 4));
   g.b = (const float *)ptr[GEMM_B] + b->off[GEMM_B];
   if (b->step->has_loop) {
     e.ka = *ka;

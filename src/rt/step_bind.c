@@ -100,7 +100,7 @@ static void bind_gemm(sizer *z) {
   int elem = g->f64 ? 8 : 4;
   int64_t lda = number(z, g->lda, "lda"), a0 = number(z, g->a_batch[0], "a stride"), a1 = number(z, g->a_batch[1], "a stride");
   int64_t ldk = 0, ldn = 0, bb0 = 0, bb1 = 0, ldc = 0, c0 = 0, c1 = 0;
-  if (out) reach(z, GEMM_A, elem, g->a_off, 4, (int64_t[]){b0, b1, m, k}, (int64_t[]){a0, a1, lda, 1}, "A");
+  if (out) reach(z, GEMM_A, g->bytes ? 1 : elem, g->a_off, 4, (int64_t[]){b0, b1, m, k}, (int64_t[]){a0, a1, lda, 1}, "A");
   if (g->packed) {
     int64_t padded = 0, floats = 0;
     bool ok = ty_add_i64(n, z->p->panel, &padded) && ty_mul_i64(padded, k, &floats);
@@ -125,7 +125,7 @@ static void bind_gemm(sizer *z) {
     return;
   }
   b->u.gemm = (ty_gemm){.batch = b0, .heads = b1, .m = m, .n = n, .k = k, .lda = lda, .a_batch = a0, .a_head = a1, .b_batch = bb0,
-                        .b_head = bb1, .format = g->format, .b_nr = z->p->panel, .b_strided = !g->packed, .ldk = ldk, .ldn = ldn, .ldc = ldc, .c_batch = c0, .c_head = c1};
+                        .b_head = bb1, .format = g->format, .bytes = g->bytes, .b_nr = z->p->panel, .b_strided = !g->packed, .ldk = ldk, .ldn = ldn, .ldc = ldc, .c_batch = c0, .c_head = c1};
   b->scratch = b->loop_scratch_at = rt_up(ty_gemm_f32_scratch(z->p->kernels, &b->u.gemm), RT_ALIGN);
   if (b->step->has_loop) b->scratch += loop_scratch(z, n);
 }

@@ -202,7 +202,7 @@ static ty_lv compute(ty_b *b, ty_node *n, const ty_dim *idx) {
   }
   if (ty_sc_is_product(n)) {
     note_fused(b, n);
-    return (ty_lv){ add(b, node0(TY_L_ACC, TY_f32)), -1 };
+    return (ty_lv){ add(b, node0(TY_L_ACC, o->dtype)), -1 };
   }
   if (n->op == TY_OP_reduce) {
     static const char *const kinds[] = { "sum", "prod", "max", "min", "any", "all", "argmax", "argmin" };

@@ -143,7 +143,7 @@ static bool join_reduce(ty_sc *s, ty_group *g, ty_node *n, const ty_dim *idx, bo
 
 static bool join_gemm(ty_sc *s, ty_group *g, ty_node *n, const ty_dim *idx) {
   if (g->mode != TY_G_PLAIN || g->anchor || g->root->rank == 0) return false;
-  if (n->outs[0]->dtype != TY_f32) return false;
+  if (n->outs[0]->dtype != TY_f32 && n->outs[0]->dtype != TY_i32) return false;
   ty_value *o = n->outs[0];
   ty_value *r = g->root;
   if (o->shape[o->rank - 1] != r->shape[r->rank - 1]) return false;

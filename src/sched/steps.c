@@ -129,7 +129,7 @@ static bool fill_gemm(ty_sc *s, ty_node *n, ty_step_gemm *g, ty_dim *flops) {
   ty_value *a = n->args[0].value, *b = n->args[1].value, *o = n->outs[0], *base;
   ty_dim off, st[TY_MAX_RANK], sb[TY_MAX_RANK], so[TY_MAX_RANK], m, ld, one = ty_dim_const(s->g, 1);
   if (!ty_sc_layout(s, a, &base, &off, st)) return false;
-  *g = (ty_step_gemm){ .a = ty_sc_place(s, base)->buf, .a_off = ex(s, off), .c = -1, .f64 = o->dtype == TY_f64 };
+  *g = (ty_step_gemm){ .a = ty_sc_place(s, base)->buf, .a_off = ex(s, off), .c = -1, .f64 = o->dtype == TY_f64, .bytes = a->dtype == TY_u8 };
   g->c_off = g->a_batch[0] = g->a_batch[1] = g->b_batch[0] = g->b_batch[1] = g->c_batch[0] = g->c_batch[1] = g->b_off = g->ldk = g->ldn = lit(s, 0);
   g->batch[0] = g->batch[1] = lit(s, 1);
   ty_dim N = o->shape[o->rank - 1], K = a->shape[a->rank - 1];
@@ -190,7 +190,7 @@ static const char *gemm_kernel(ty_sc *s, const ty_step_gemm *g) {
   ty_tier_shape t = ty_tier_shape_of(ty_program_isa(s->prog));
   const char *text, *by = ty_sc_products(s, g->format, &text);
   const char *r = g->f64 ? "gemm_f64" : ty_arena_printf(&s->out->arena, "gemm_%s_%dx%d__%s%s%s", ty_formats[g->format].name, t.mr, t.nr, by,
-                                                        g->packed ? " prepacked" : " packs at run time", text);
+                                                        g->packed ? " prepacked" : " packs at run time", g->bytes ? " of bytes" : text);
   return r ? r : "";
 }
 

@@ -17,6 +17,7 @@ static void one_pack(const ty_kernels *ks, ty_format f, int64_t k, int64_t n, in
   if (special == 1) b.p[row * ldk + col * ldn] = rnd_below(2) ? NAN : -INFINITY;
   if (special == 2) for (int64_t i = 0; i < k; i++) b.p[i * ldk + col * ldn] = rnd_below(2) ? 0 : 1e-38f;
   if (special == 3) b.p[row * ldk + col * ldn] = 3.4e38f;
+  if (special == 4) for (int64_t i = 0; i < k; i++) b.p[i * ldk + col * ldn] = (float)(rnd_below(256) - 128);
   for (int64_t p = panels - 1; p >= 0; p--) ty_pack_b(ks, f, nr, k, n, b.p, ldk, ldn, d.p, p, p + 1);
   ty_pack_b(ty_kernels_get(TY_ISA_PORTABLE), f, nr, k, n, b.p, ldk, ldn, e.p, 0, panels);
   bool ok = true, same = !memcmp(d.p, e.p, (size_t)words * 4);
@@ -31,6 +32,7 @@ static void one_pack(const ty_kernels *ks, ty_format f, int64_t k, int64_t n, in
       }
       if (!finite) ok &= isnan(got);
       else if (top < 1e-30) ok &= got == 0;
+      else if (special == 4 && j == col && info->bits == 8) ok &= got == w; /* whole numbers stay what they are */
       else ok &= fabs(got - w) <= top / (info->bits == 8 ? 127 : 8) * (info->bits == 8 ? 0.501 : 1.001); /* four bits: +8 is not among them */
     }
   for (int64_t j = 0; j < n && info->bits == 8; j++) { /* the sums of columns */
@@ -116,13 +118,41 @@ static void one_product(const ty_kernels *ks, ty_format f, int64_t m, int64_t n,
   guarded_free(a), guarded_free(w), guarded_free(b), guarded_free(c), guarded_free(was), guarded_free(s);
 }
 
+/* Rows of bytes times whole numbers: exact. */
+static void one_of_bytes(const ty_kernels *ks, ty_format f, int64_t m, int64_t n, int64_t k, int nt, bool epi, bool ends) {
+  int64_t lda = k + rnd_below(2) * rnd_below(5), ldc = n + rnd_below(4), words = ty_packed_b_words(f, ks->nr, k, n), from = rnd_below(2) * rnd_below(4);
+  guarded a = guarded_make(((m - 1) * lda + k + from + 3) / 4), w = guarded_make(n * k), b = guarded_make64(words * 4), c = guarded_make((m - 1) * ldc + n);
+  uint8_t *bytes = (uint8_t *)a.p + from;
+  for (int64_t i = 0; i < m; i++) for (int64_t p = 0; p < k; p++) bytes[i * lda + p] = (uint8_t)(ends ? 255 : rnd_below(256));
+  for (int64_t i = 0; i < n * k; i++) w.p[i] = (float)(ends ? -128 : rnd_below(256) - 128);
+  ty_pack_b(ks, f, ks->nr, k, n, w.p, 1, k, b.p, 0, ty_packed_b_panels(ks->nr, n));
+  ty_gemm g = {.batch = 1, .heads = 1, .m = m, .n = n, .k = k, .a = (const float *)(const void *)bytes, .lda = lda, .format = f, .bytes = true,
+               .b = b.p, .c = c.p, .ldc = ldc};
+  calls x = {&g, c.p};
+  if (epi) g.epi = epilogue, g.epi_ctx = &x, g.c = NULL;
+  guarded s = guarded_make64((int64_t)ty_gemm_f32_scratch(ks, &g));
+  for (int t = nt - 1; t >= 0; t--) ty_gemm_f32(ks, &g, t, nt, s.p);
+  bool ok = true;
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < n; j++) {
+      int32_t sum = 0, got;
+      for (int64_t p = 0; p < k; p++) sum += bytes[i * lda + p] * (int32_t)w.p[j * k + p];
+      memcpy(&got, &c.p[i * ldc + j], sizeof got);
+      ok &= got == sum;
+    }
+  CHECK(ok, "%s bytes m %ld n %ld k %ld lda %ld from %ld nt %d", ks->name, (long)m, (long)n, (long)k, (long)lda, (long)from, nt);
+  guarded_free(a), guarded_free(w), guarded_free(b), guarded_free(c), guarded_free(s);
+}
+
 void test_quant(const ty_kernels *ks) {
   static const int threads[] = {1, 2, 3, 64};
   for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-    for (int round = 0; round < test_rounds(60); round++) one_pack(ks, formats[i], rnd_below(3) ? RND_OF(sizes) : 1 + rnd_below(400), RND_OF(sizes), round % 4);
+    for (int round = 0; round < test_rounds(60); round++) one_pack(ks, formats[i], rnd_below(3) ? RND_OF(sizes) : 1 + rnd_below(400), RND_OF(sizes), round % 5);
     if (!test_multiplies(ks, formats[i])) continue;
     for (int round = 0; round < test_rounds(80); round++)
       one_product(ks, formats[i], RND_OF(sizes), RND_OF(sizes), RND_OF(sizes), (int)rnd_below(4), RND_OF(threads));
+    for (int round = 0; (formats[i] == TY_FORMAT_int8 || formats[i] == TY_FORMAT_int8x8) && round < test_rounds(60); round++)
+      one_of_bytes(ks, formats[i], RND_OF(sizes), RND_OF(sizes), RND_OF(sizes), RND_OF(threads), rnd_below(2), rnd_below(4) == 0);
     one_product(ks, formats[i], 150, 100, 1700, EPI, 2);
     one_product(ks, formats[i], 33, 60, 3300, 0, 1);
     one_product(ks, formats[i], 1, 700, 515, EPI, 3);
@@ -139,7 +169,7 @@ static void extremes(const ty_kernels *ks, const ty_products *row, int64_t k) {
   for (int64_t i = 0; i < ks->mr; i++)
     for (int64_t p = 0; p < k; p++) a.p[i * k + p] = i == 0 ? 1 : i == 1 ? -1 : i == 2 ? (p % 2 ? 1.0f : -1.0f) : rndf();
   for (int64_t j = 0; j < nr; j++)
-    for (int64_t p = 0; p < k; p++) w.p[j * k + p] = j == 0 ? 1 : j == 1 ? -1 : j == 2 ? (p % 2 ? 1.0f : -1.0f) : rndf();
+    for (int64_t p = 0; p < k; p++) w.p[j * k + p] = j == 0 ? 0.75f : j == 1 ? -0.75f : j == 2 ? (p % 2 ? 0.75f : -0.75f) : rndf();
   ty_pack_b(ks, f, nr, k, nr, w.p, 1, k, b.p, 0, 1);
   for (int64_t i = 0; i < ks->mr; i += together) row->words(k, a.p + i * k, a.p + (i + 1) * k, q.p + i * rows);
   for (int nv = 1; nv <= nr / ks->lanes; nv++)
