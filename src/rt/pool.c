@@ -47,8 +47,9 @@ static struct {
   _Alignas(128) _Atomic int busy;
   int nworkers; /* created; worker[0] is unused, it is the caller */
   int cpus, spin_us;
+  bool looked;     /* around: these six are known */
   ty_affinity affinity;
-  int nplaces;     /* these four: where threads go, in order; set before the first worker is made */
+  int nplaces;     /* these four: where threads go, in order */
   ty_place place[TY_PLACES_MAX];
   short core[TY_CPUS_MAX]; /* of a CPU, from 1 on; 0: not known */
   bool nodes;      /* several */
@@ -58,6 +59,7 @@ static struct {
 } pool;
 
 static _Atomic int threads_set, threads_default; /* 0: not set, not yet asked */
+static const ty_pool_host *_Atomic host;
 static pthread_once_t pool_once = PTHREAD_ONCE_INIT;
 
 static void cpu_relax(void) {
@@ -271,11 +273,11 @@ static void job_publish(int nt, int end) {
       if (atomic_exchange(&pool.worker[i].asleep, 0)) futex_wake(&pool.worker[i].asleep, 1);
 }
 
-/* The CPUs there are, before the first worker of the process (or of a fork's child) is made. */
+/* The CPUs there are, before the first run of the process (or of a fork's child). */
 static void look_around(void) {
   ty_cpus mask;
   int list[TY_CPUS_MAX], listed = 0;
-  pool.nplaces = 0, pool.nodes = false;
+  pool.nplaces = 0, pool.nodes = false, pool.looked = true;
   pool.cpus = ty_pool_usable_cpus();
   pool.affinity = ty_cpus_get(&mask) ? ty_affinity_asked(&mask, list, &listed) : TY_AFFINITY_NONE;
   if (pool.affinity == TY_AFFINITY_NONE) return;
@@ -292,7 +294,6 @@ static void look_around(void) {
 /* Grows the pool to n threads with the caller; returns what there is when the system gives no more. */
 static int grow(int n) {
   if (pool.nworkers + 1 >= n) return n;
-  if (!pool.nworkers) look_around();
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the program's own threads */
@@ -321,7 +322,8 @@ static void fork_child(void) {
     atomic_store(&pool.slot[i].sleepers, 0);
     atomic_store(&pool.worker[i].asleep, 0);
   }
-  pool.nworkers = 0;
+  pool.nworkers = 0, pool.looked = false;
+  atomic_store(&host, NULL); /* its threads are gone, and it may not know */
   atomic_store(&threads_default, 0);
   atomic_store(&pool.busy, 0);
 }
@@ -356,6 +358,20 @@ void ty_pool_set_threads(int n) {
   if (n <= 0) atomic_store_explicit(&threads_default, 0, memory_order_relaxed);
 }
 
+void ty_pool_lend(const ty_pool_host *h) { atomic_store(&host, h); }
+
+typedef struct lent { const ty_pool_host *host; int nt; } lent;
+
+static void lent_main(void *arg) {
+  lent *l = arg;
+  int tid = l->host->thread_num(), nt = l->host->num_threads();
+  uint64_t fp = fp_get();
+  if (tid) fp_set(pool.fp);
+  else l->nt = nt;
+  pool.fn(pool.ctx, tid, nt);
+  if (tid) fp_set(fp);
+}
+
 int ty_pool_run(ty_pool_fn fn, void *ctx, int nt_wanted) {
   int nt = ty_pool_threads();
   if (nt_wanted > 0 && nt_wanted < nt) nt = nt_wanted;
@@ -365,12 +381,21 @@ int ty_pool_run(ty_pool_fn fn, void *ctx, int nt_wanted) {
     return 1;
   }
   pthread_once(&pool_once, pool_init);
-  nt = grow(nt);
+  if (!pool.looked) look_around();
+  const ty_pool_host *h = atomic_load_explicit(&host, memory_order_acquire);
+  if (pool.affinity != TY_AFFINITY_LOOSE || pool.nodes) h = NULL;
+  if (!h) nt = grow(nt);
+  pool.fn = fn;
+  pool.ctx = ctx;
+  pool.fp = fp_get();
+  pool.crowded = nt > pool.cpus;
+  if (h) {
+    lent l = {h, 1};
+    h->parallel(lent_main, &l, (unsigned)nt, 0);
+    atomic_store_explicit(&pool.busy, 0, memory_order_release);
+    return l.nt;
+  }
   if (nt > 1) {
-    pool.fn = fn;
-    pool.ctx = ctx;
-    pool.fp = fp_get();
-    pool.crowded = nt > pool.cpus;
     pool.cpu = sched_getcpu(), pool.caller = pthread_self();
     make_way(nt);
     job_publish(nt, nt);

@@ -22,6 +22,18 @@ int ty_pool_run(ty_pool_fn fn, void *ctx, int nt_wanted);
  * with the tid and nt that fn got, by all of its threads. Nothing to do for nt == 1. */
 void ty_pool_barrier(int tid, int nt);
 
+/* Threads of another pool of this process for runs: those of an OpenMP library whose idle threads spin for milliseconds (PyTorch's, where it has
+ * work of its own between runs) and would keep ours from their cores. As in libgomp's interface: `parallel` calls fn(data) on up to nt threads,
+ * the caller's among them, and returns when all are done; within, thread_num and num_threads tell them apart. Callers still never wait
+ * for each other. Not used where TUYERE_AFFINITY says where threads go, with several nodes of memory, or in a child of fork, where ours are
+ * made. The object must live as long as the process; NULL: none. Any thread; counts from the next run. */
+typedef struct ty_pool_host {
+  void (*parallel)(void (*fn)(void *), void *data, unsigned nt, unsigned flags);
+  int (*thread_num)(void);
+  int (*num_threads)(void);
+} ty_pool_host;
+void ty_pool_lend(const ty_pool_host *);
+
 /* Threads of a run: what was set, or else the default. ty_pool_set_threads(n) with n <= 0 goes back to the default;
  * more than the cores is obeyed (waits then sleep instead of spinning). Any thread, any time; counts from the next run. */
 int ty_pool_threads(void);

@@ -479,6 +479,60 @@ static void test_env(void) {
   unsetenv("OMP_NUM_THREADS");
 }
 
+/* ---- a host: another pool whose threads run what is given to ours ---- */
+static _Thread_local int lent_tid, lent_nt;
+static int lent_most; /* threads that it gives at most */
+typedef struct lent_thread { void (*fn)(void *); void *data; int tid, nt; } lent_thread;
+
+static void *lent_start(void *arg) {
+  lent_thread *t = arg;
+  lent_tid = t->tid, lent_nt = t->nt;
+  t->fn(t->data);
+  return NULL;
+}
+
+static void lent_parallel(void (*fn)(void *), void *data, unsigned wanted, unsigned flags) {
+  pthread_t thread[8];
+  lent_thread of[8];
+  int nt = (int)wanted < lent_most ? (int)wanted : lent_most;
+  CHECK(flags == 0);
+  for (int i = 1; i < nt; i++) of[i] = (lent_thread){fn, data, i, nt}, CHECK(!pthread_create(&thread[i], NULL, lent_start, &of[i]));
+  of[0] = (lent_thread){fn, data, 0, nt};
+  lent_start(&of[0]);
+  for (int i = 1; i < nt; i++) pthread_join(thread[i], NULL);
+}
+static int lent_thread_num(void) { return lent_tid; }
+static int lent_num_threads(void) { return lent_nt; }
+
+static bool exits_well(pid_t child) {
+  int state;
+  return waitpid(child, &state, 0) == child && WIFEXITED(state) && !WEXITSTATUS(state);
+}
+
+static void test_host(void) {
+  static const ty_pool_host host = {lent_parallel, lent_thread_num, lent_num_threads};
+  if (SLOW) return; /* it forks, and makes threads then */
+  pid_t child = fork(); /* a process without workers */
+  if (!child) {
+    unsetenv("TUYERE_AFFINITY");
+    ty_pool_lend(&host);
+    ty_pool_set_threads(3);
+    stress s = {.rounds = 50};
+    for (lent_most = 3; lent_most >= 1; lent_most--) CHECK(ty_pool_run(stress_fn, &s, 0) == lent_most && s.nt == lent_most && !s.bad);
+    CHECK(live_threads() == 1); /* the host's came and went, and none of ours was made */
+    lent_most = 3;
+    int ok[4] = {0};
+    CHECK(ty_pool_run(nested_fn, ok, 4) == 3 && ok[0] && ok[1] && ok[2]);
+    pid_t grandchild = fork();
+    if (grandchild) CHECK(exits_well(grandchild));
+    else atomic_store(&check_failed, 0); /* the host's threads are not here: goes on with ours, as after taking the host away */
+    if (grandchild) ty_pool_lend(NULL);
+    CHECK(ty_pool_run(stress_fn, &s, 0) == 3 && !s.bad && live_threads() == 3);
+    _exit(atomic_load(&check_failed) != 0);
+  }
+  CHECK(exits_well(child));
+}
+
 static void empty_fn(void *ctx, int tid, int nt) { (void)ctx, (void)tid, (void)nt; }
 static void barriers_fn(void *ctx, int tid, int nt) {
   for (int i = *(int *)ctx; i > 0; i--) ty_pool_barrier(tid, nt);
@@ -526,6 +580,7 @@ int main(int argc, char **argv) {
   test_late();
   test_state();
   test_fork();
+  test_host();
   test_exit_midrun();
   test_crowded();
   return check_done();

@@ -1,5 +1,7 @@
 /* torch.c: how tensors are read without libtorch: DLPack's exchange table where torch has it, attributes where not. */
+#define _GNU_SOURCE 1
 #include "ext.h"
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include "rt/pool.h"
@@ -115,6 +117,17 @@ static PyObject *attr_path(PyObject *from, const char *path) { /* "a.b.c"; NULL 
   return from;
 }
 
+/* PyTorch's OpenMP library, if it is loaded for all to see: its threads run our programs, too. */
+static void borrow_threads(void) {
+  static ty_pool_host omp;
+  void *find[3] = { dlsym(RTLD_DEFAULT, "GOMP_parallel"), dlsym(RTLD_DEFAULT, "omp_get_thread_num"), dlsym(RTLD_DEFAULT, "omp_get_num_threads") };
+  if (!find[0] || !find[1] || !find[2]) return;
+  memcpy(&omp.parallel, &find[0], sizeof omp.parallel);
+  memcpy(&omp.thread_num, &find[1], sizeof omp.thread_num);
+  memcpy(&omp.num_threads, &find[2], sizeof omp.num_threads);
+  ty_pool_lend(&omp);
+}
+
 bool ext_torch_init(ext_state *st, PyObject *module) {
   (void)module;
   PyObject *torch = PyImport_ImportModule("torch");
@@ -142,6 +155,7 @@ bool ext_torch_init(ext_state *st, PyObject *module) {
   st->get_num_threads = attr_path(torch, "get_num_threads");
   const char *asked = getenv("TUYERE_NUM_THREADS");
   st->own_threads = asked && *asked;
+  borrow_threads();
   PyObject *profiler = PyImport_ImportModule("torch.autograd.profiler");
   if (!profiler) PyErr_Clear();
   st->profiler_dict = profiler ? PyObject_GetAttrString(profiler, "__dict__") : NULL;
