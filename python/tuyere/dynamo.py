@@ -3,9 +3,12 @@
 import itertools
 
 import torch
+import torch._dynamo.config
 
 from . import core, stats
 from . import options as _options
+
+torch._dynamo.config.allow_rnn = True  # else it breaks its graph at LSTM, GRU and RNN, which we run whole
 
 _numbers = itertools.count()
 _PLAIN = (torch.Tensor, torch.nn.Parameter)

@@ -59,6 +59,16 @@ def test_projection(more):
     compare(Net("lstm", 10, 40, proj_size=18, **more), torch.randn(4, 5, 10))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_dynamo(kind):
+    """Through ``torch.compile`` a recurrent layer is part of the graph, too."""
+    net, x = Net(kind, 5, 7, batch_first=True).eval(), torch.randn(2, 4, 5)
+    with torch.no_grad(), stats.recording() as records:
+        assert_same(torch.compile(net, backend="tuyere")(x), net(x), rtol=1e-4, atol=2e-5)
+    ran, reasons = native_and_fallbacks(records)
+    assert not reasons and any("input" in name for name in ran), reasons
+
+
 def test_large_meets_at_each_step():
     """Hidden layers that all threads share, in one direction."""
     compare(Net("lstm", 64, 200, num_layers=2), torch.randn(20, 3, 64))
