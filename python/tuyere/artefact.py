@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy
 
 _RANK = 12
-# In the order of tuyere_dtype. NumPy has no bfloat16: its bits come as uint16.
+# In the order of tuyere_dtype. NumPy has no bfloat16: its bits come as uint16, and go in so, or as ml_dtypes has them.
 _DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 
 
@@ -170,7 +170,7 @@ class LoadedModel:
         for i, value in enumerate(self._ordered(args, kwargs)):
             array = _array(value)
             dtype = self.inputs[i].dtype
-            if array.dtype.name != dtype and not (dtype == "bfloat16" and array.dtype == numpy.uint16):
+            if array.dtype.name != dtype and not (dtype == "bfloat16" and array.dtype.str in ("<u2", "<V2", "|V2")):
                 raise ValueError(f"input {i} ({self.inputs[i].name}) is {array.dtype.name}, and should be {dtype}")
             if any(step % array.itemsize for step in array.strides) or (array.size > 1 and not any(array.strides)) or array.ndim > _RANK:
                 array = numpy.ascontiguousarray(array)

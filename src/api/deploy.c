@@ -343,6 +343,18 @@ static ty_status make(deploy *d, const ty_source *s, const tuyere_options *o, co
   return TY_OK;
 }
 
+/* Entry points are named after it, and so is a type: words of C and C++, and main, cannot be. */
+static bool reserved(const char *s) {
+  static const char words[] =
+    " alignas alignof and asm auto bool break case catch char class const constexpr continue decltype default delete do double else enum explicit "
+    "export extern false float for friend goto if inline int long main mutable namespace new not nullptr operator or private protected public "
+    "register requires restrict return short signed sizeof static struct switch template this throw true try typedef typename union unsigned "
+    "using virtual void volatile while xor ";
+  char word[112];
+  snprintf(word, sizeof word, " %s ", s);
+  return strstr(words, word) != NULL;
+}
+
 static bool identifier(const char *s) {
   if (!(*s == '_' || (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z')) || strlen(s) > 100) return false;
   for (; *s; s++)
@@ -357,6 +369,7 @@ static ty_status deploy_model(ty_ctx *ctx, const tuyere_model *archive, const tu
   deploy d = {.ctx = ctx, .prefix = prefix, .fd = -1, .name = strrchr(prefix, '/') ? strrchr(prefix, '/') + 1 : prefix};
   if (!s) return ty_fail(ctx, TY_INVALID, "the model is compiled already: only an archive can be deployed");
   if (!identifier(d.name)) return ty_fail(ctx, TY_INVALID, "'%s' is not a C identifier: it names the entry points of the model", d.name);
+  if (reserved(d.name)) return ty_fail(ctx, TY_INVALID, "'%s' is a word of C or C++: it names the entry points of the model", d.name);
   if (strlen(prefix) > 4096) return ty_fail(ctx, TY_INVALID, "the path is too long");
   TY_TRY(ty_target_find(ctx, o->targets, &d.target));
   ty_arena tmp = {0};

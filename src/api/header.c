@@ -118,10 +118,10 @@ void ty_header_write(const char *name, const ty_face *f, ty_str *o) {
 }
 
 void ty_header_entries(const char *name, const ty_face *f, ty_str *o) {
-  ty_str_add(o, "\n#include <stddef.h>\n#include <stdint.h>\nstatic ty_entry_home home;\ntypedef struct %s %s;\n", name, name);
+  ty_str_add(o, "\n#include <stddef.h>\n#include <stdint.h>\nstatic ty_entry_home ty_home;\ntypedef struct %s %s;\n", name, name);
   ty_str_add(o, "#define API __attribute__((visibility(\"default\")))\n");
-  ty_str_add(o, "API int %s_create(%s **out, const char *weights, char *error, size_t size) {\n  return ty_entry_create(&tuyere_artefact, &home, weights, (void **)out, error, size);\n}\n", name, name);
-  ty_str_add(o, "API void %s_destroy(%s *s) { ty_entry_destroy(&home, s); }\n", name, name);
+  ty_str_add(o, "API int %s_create(%s **out, const char *weights, char *error, size_t size) {\n  return ty_entry_create(&tuyere_artefact, &ty_home, weights, (void **)out, error, size);\n}\n", name, name);
+  ty_str_add(o, "API void %s_destroy(%s *s) { ty_entry_destroy(&ty_home, s); }\n", name, name);
   ty_str_add(o, "API void %s_threads(int n) { ty_entry_threads(n); }\n", name);
   ty_str_add(o, "API const char *%s_error(const %s *s) { return ty_entry_error(s); }\n", name, name);
   ty_str_add(o, "API int %s_run(%s *s", name, name);

@@ -112,4 +112,5 @@ static const ty_cli_opt opts[] = {
 };
 const ty_cli_command ty_cli_run = { "run", "MODEL", "runs a model on NumPy files",
   "MODEL is an archive that torch.export.save wrote (.pt2), or a deployed model (.so).\n"
+  "bfloat16, which NumPy has not, is uint16 in its files: the bits.\n"
   "Example: tuyere run model.pt2 --input input_ids=ids.npy --input attention_mask=mask.npy --output results\n", opts, 1, 1, run };

@@ -7,9 +7,9 @@
 
 enum { HEADER_MAX = 1 << 16 }; /* numpy's own writes stay below 10,000 characters */
 
-/* What NumPy calls our dtypes: kind and size. */
+/* What NumPy calls our dtypes: kind and size. uint16 is none of ours, but the bits of bfloat16. */
 static const char *const descrs[TY_NDTYPE] = { [TY_bool] = "b1", [TY_u8] = "u1", [TY_i8] = "i1", [TY_i16] = "i2", [TY_i32] = "i4", [TY_i64] = "i8",
-                                               [TY_f16] = "f2", [TY_bf16] = "V2", [TY_f32] = "f4", [TY_f64] = "f8" };
+                                               [TY_f16] = "f2", [TY_bf16] = "u2", [TY_f32] = "f4", [TY_f64] = "f8" };
 
 typedef struct npy_scan { ty_ctx *ctx; const char *path, *p, *end; } npy_scan;
 
@@ -49,7 +49,7 @@ static ty_status descr(npy_scan *s, ty_npy *a, bool *swap) {
   if (!strcmp(d + (strchr("<>=|", *d) && *d), "O")) return ty_fail(s->ctx, TY_UNSUPPORTED, "%s: an array of pickled objects is not read", s->path);
   if (*d && strchr("<>=|", *d))
     for (int t = 0; t < TY_NDTYPE; t++)
-      if (!strcmp(d + 1, descrs[t])) {
+      if (!strcmp(d + 1, descrs[t]) || (t == TY_bf16 && !strcmp(d + 1, "V2"))) {
         a->dtype = (ty_dtype)t;
         *swap = *d == '>';
         return TY_OK;

@@ -10,6 +10,6 @@ typedef struct ty_npy { ty_dtype dtype; int rank; int64_t shape[TY_MAX_RANK]; vo
  * the file has. TY_IO, TY_INVALID or TY_UNSUPPORTED with the path in the text. */
 ty_status ty_npy_read(ty_ctx *, const char *path, ty_npy *out);
 void ty_npy_free(ty_npy *);
-/* Writes contiguous data. bfloat16, which NumPy has not, becomes two opaque bytes ("V2"), as ml_dtypes writes it. */
+/* Writes contiguous data. bfloat16, which NumPy has not, is its bits as uint16, as tuyere.load has it; ml_dtypes' own ("V2") is read as well. */
 ty_status ty_npy_write(ty_ctx *, const char *path, const ty_npy *);
 #endif

@@ -4,9 +4,11 @@
     python tests/archive/full.py --time DIR [NAME..]    adds interleaved rounds of the archive and of torch.compile(backend="tuyere")
     python tests/archive/full.py --table DIR            what DIR/*.json say as a Markdown table (docs/results/archives.md)
 
-Archives (15 GB of them all) stay in DIR, from which --time reads them. Fails where the largest relative error, by norm, reaches 5e-6; but random
-networks of many layers amplify rounding: where PyTorch's run is itself that far from float64, ours may be three times as far. The package and
-the libraries (TUYERE_BUILD) must be built.
+    python tests/archive/full.py --memory DIR [NAME]    what is read of NAME's archive (bert-large-128) by opening it, and held while it is packed
+
+Archives (15 GB of them all) stay in DIR, from which --time and --memory read them. Fails where the largest relative error, by norm, reaches
+5e-6; but random networks of many layers amplify rounding: there ours may be three times as far from float64 as PyTorch's run is, and 5e-6 (the
+bound of tests/diff/test_vision.py). The package and the libraries (TUYERE_BUILD) must be built.
 """
 
 import argparse
@@ -192,6 +194,18 @@ def turns(name, folder, rounds=9):
     return {"archive_ms": 1e3 * least["archive"], "torch_ms": 1e3 * least["torch.compile"], "ratio": statistics.median(ratios)}
 
 
+def memory(name, folder):
+    """Bytes of the file in memory after opening it, from none; what the process then holds at its peak beside the packed weights."""
+    from archives import look
+    from test_memory import cached, drop, held
+
+    path = folder / f"{name}.export.pt2"
+    drop(path)
+    before = cached(path)
+    look(path)
+    return {"file": path.stat().st_size, "cached before": before, "cached after opening": cached(path), **held(path)}
+
+
 def table(folder):
     heads = ("model", "nodes export / core", "open + import ms", "compile s (cold)", "largest error export / core", "error to float64: PyTorch's, ours",
              "archive ms", "torch.compile ms", "ratio")  # fmt: skip
@@ -223,6 +237,7 @@ def main():
     options.add_argument("names", nargs="*")
     options.add_argument("--time", action="store_true")
     options.add_argument("--table", action="store_true")
+    options.add_argument("--memory", action="store_true")
     options.add_argument("--part", choices=("prepare", "judge", "turns"), help=argparse.SUPPRESS)
     o = options.parse_args()
     if o.part:
@@ -230,6 +245,10 @@ def main():
         return
     if o.table:
         table(o.folder)
+        return
+    if o.memory:
+        for what, n in memory((o.names or ["bert-large-128"])[0], o.folder).items():
+            print(f"{what}: {n / 2**20:.1f} MiB")
         return
     o.folder.mkdir(exist_ok=True)
     for name in o.names or NAMES:
@@ -239,7 +258,7 @@ def main():
         found["turns" if o.time else "judged"] = step(name, o.folder, part)
         file.write_text(json.dumps(found))
         print(name, found["turns"] if o.time else found["judged"], flush=True)
-        if any(not (r["error"] < LIMIT or r["exact"] < 3 * found["eager_exact"]) for r in found["judged"].values()):
+        if any(not (r["error"] < LIMIT or r["exact"] < 3 * found["eager_exact"] + LIMIT) for r in found["judged"].values()):
             sys.exit(f"{name}: the error reaches {LIMIT}")
 
 

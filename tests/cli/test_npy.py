@@ -109,6 +109,31 @@ def test_hostile(tuyere, tmp_path, name):
     assert result.code == 1 and message in result.err, result
 
 
+def test_bfloat16_is_its_bits(tuyere, tmp_path):
+    """uint16 in and out, in files and by tuyere.load; what ml_dtypes writes (two opaque bytes) is read as well."""
+    import torch
+
+    import tuyere as package
+    from command import save
+
+    class Twice(torch.nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    x = torch.randn(3, 5).bfloat16()
+    bits, want = x.view(torch.uint16).numpy(), (x * 2).view(torch.uint16).numpy()
+    save(Twice(), (x,), tmp_path / "twice.pt2")
+    assert tuyere("compile", tmp_path / "twice.pt2", "-q", "-o", tmp_path / "twice").code == 0
+    for given in (bits, bits.view("V2")):
+        np.save(tmp_path / "x.npy", given)
+        result = tuyere("run", tmp_path / "twice.pt2", "-i", f"x={tmp_path}/x.npy", "-o", tmp_path / "out", "--mode", "eager")
+        assert result.code == 0, result.err
+        got = np.load(tmp_path / "out" / "out.npy", allow_pickle=False)
+        for value in (got, package.load(tmp_path / "twice.so")(given)):
+            assert value.dtype == np.uint16
+            np.testing.assert_array_equal(value, want)
+
+
 def test_not_a_file(tuyere, tmp_path):
     result = tuyere("run", "mlp.pt2", "--input", f"x={tmp_path}")
     assert result.code == 1 and result.err.startswith("tuyere run: "), result

@@ -244,6 +244,8 @@ def test_weights_of_another_compilation(folder, library, tmp_path):
 def test_refusals(folder, library, tmp_path):
     with pytest.raises(Failure, match="'a-b' is not a C identifier"):
         library.deploy(folder / "mlp.pt2", tmp_path / "a-b")
+    with pytest.raises(Failure, match="'double' is a word of C"):
+        library.deploy(folder / "mlp.pt2", tmp_path / "double")
     with pytest.raises(Failure, match="'sse9' is not a CPU level"):
         library.deploy(folder / "mlp.pt2", tmp_path / "mlp", targets="avx2,sse9")
     with pytest.raises(Failure, match="mlp.weights.part: No such file or directory"):
