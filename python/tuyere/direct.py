@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import stateless
 from torch.utils import _pytree as pytree
 
-from . import _ext, core, stats, tree
+from . import _ext, core, stats, tree, wrapped
 from . import options as _options
 from .dynamo import GRAD_WARNING
 
@@ -193,9 +193,9 @@ class _Engine:
         record = stats.Record(f"model {next(_numbers)}")
         entry = _Entry()
         entry.record = record
-        entry.modules, entry.sources, tensors, names = [], [], [], []
+        entry.modules, entry.sources, tensors, names, held = [], [], [], [], {}
         if self.module is not None:
-            _sources(self.module, entry, tensors, names)
+            held = _sources(self.module, entry, tensors, names)
         leaves, spec = tree.leaves_of((args, kwargs))
         for leaf in leaves:
             if not isinstance(leaf, torch.Tensor) and not tree.constant(leaf):
@@ -221,7 +221,8 @@ class _Engine:
             if self.module is None:
                 result = self.model(*call_args, **call_kwargs)
             else:
-                with stateless._reparametrize_module(self.module, dict(zip(names, values))):
+                given = iter(values)
+                with stateless._reparametrize_module(self.module, {name: wrapped.again(like, given) for name, like in held.items()}):
                     result = self.module(*call_args, **call_kwargs)
             again = tree.leaves_of((call_args, call_kwargs))[0]
             if len(again) != len(filled) or any(x is not y for x, y in zip(again, filled)):
@@ -261,9 +262,10 @@ _TENSOR = object()
 _autocast = getattr(torch._C, "_is_any_autocast_enabled", torch.is_autocast_enabled)
 
 
-def _sources(module, entry, tensors, names):
-    """Where each parameter and buffer lives, so that a call finds what is there then; tied ones once."""
-    seen = {}
+def _sources(module, entry, tensors, names) -> dict:
+    """Where each parameter and buffer lives, so that a call finds what is there then; tied ones once. Of those that wrap others
+    these. Returns the parameters and buffers by name."""
+    seen, found = {}, {}
     for path, owner in module.named_modules():
         prefix = f"{path}." if path else ""
         for held in (owner._parameters, owner._buffers):
@@ -273,12 +275,17 @@ def _sources(module, entry, tensors, names):
                 if id(tensor) in seen and held is owner._parameters:
                     continue
                 seen[id(tensor)] = True
-                entry.sources.append((held, name))
-                tensors.append(tensor)
-                names.append(prefix + name)
+                found[prefix + name] = tensor
+                if wrapped.wraps(tensor):
+                    entry.modules.append((held, name, tensor))
+                for place, key, leaf, inner in wrapped.places(tensor) if wrapped.wraps(tensor) else ((held, name, tensor, ""),):
+                    entry.sources.append((place, key))
+                    tensors.append(leaf)
+                    names.append(prefix + name + inner)
         for name, child in owner._modules.items():
             if child is not None:
                 entry.modules.append((owner._modules, name, child))
+    return found
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import itertools
 import torch
 import torch._dynamo.config
 
-from . import core, stats
+from . import core, stats, wrapped
 from . import options as _options
 
 torch._dynamo.config.allow_rnn = True  # else it breaks its graph at LSTM, GRU and RNN, which we run whole
@@ -37,6 +37,8 @@ def backend(gm: torch.fx.GraphModule, example_inputs, *, options=None, mode=None
         return eager
     _specialize_floats(placeholders)
     roles = [role(node, example) for node, example in zip(placeholders, example_inputs)]
+    if any(map(wrapped.wraps, example_inputs)):
+        return _unwrapped(gm, example_inputs, fakes, roles, parsed, record)
     call = core.build(gm, fakes, roles, parsed, record, eager, examples=example_inputs)
     if call is not eager and parsed.release_weights:
         # Now, before Dynamo makes its guards: they then expect the released parameters.
@@ -47,6 +49,16 @@ def backend(gm: torch.fx.GraphModule, example_inputs, *, options=None, mode=None
             call(*values)
             release(record, roles, values)
     return call if call is eager else core.guarded(call, eager)
+
+
+def _unwrapped(gm, examples, fakes, roles, parsed, record):
+    """A graph over tensors that wrap others, compiled over these."""
+    record.wrapped = True
+    counts = [len(wrapped.plain(fake)) for fake in fakes]
+    flat = [leaf for fake in fakes for leaf in wrapped.plain(fake)]
+    kinds = [kind for kind, count in zip(roles, counts) for _ in range(count)]
+    inner = core.build(wrapped.over_plain(gm, fakes), flat, kinds, parsed, record, None)
+    return gm.forward if inner is None else core.guarded(wrapped.flattening(inner, examples), gm.forward)
 
 
 def _specialize_floats(placeholders) -> None:
@@ -96,6 +108,6 @@ def _refusal(examples) -> str | None:
 
     for example in examples:
         if isinstance(example, torch.Tensor):
-            if type(example) not in _PLAIN and not isinstance(example, FakeTensor):
+            if type(example) not in _PLAIN and not isinstance(example, FakeTensor) and not wrapped.wraps(example):
                 return f"a tensor subclass: {type(example).__name__}"
     return None

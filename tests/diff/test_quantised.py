@@ -148,3 +148,31 @@ def test_changed_weights_are_packed_again():
     fast(x)
     model.weight.copy_(torch.randint(-128, 128, (16, 32), dtype=torch.int8))
     torch.testing.assert_close(fast(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+def torchao():
+    """Models quantised by torchao, each with what the names of its kernels hold (None: weights by groups of k, float32)."""
+    ao = pytest.importorskip("torchao.quantization")
+    return {
+        "weights": (ao.Int8WeightOnlyConfig(), "int8wo"),
+        "dynamic": (ao.Int8DynamicActivationInt8WeightConfig(), "of bytes"),
+        "int4 by groups": (ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=ao.PerGroup(32)), "f32"),
+    }
+
+
+@pytest.mark.parametrize("which", ["weights", "dynamic", "int4 by groups"])
+def test_torchao(which):
+    config, kernel = torchao()[which]
+    from torchao.quantization import quantize_
+
+    model, x = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 32)).eval(), torch.randn(3, 128)
+    quantize_(model, config)
+    want, direct = model(x), tuyere.compile(model, x, strict=True)
+    fast = torch.compile(model, backend="tuyere", options={"strict": True})
+    for compiled in (fast, direct):
+        assert (compiled(x) - want).norm() <= 2e-6 * want.norm()
+    for names in (kernels(model, x), kernels(direct, x)):
+        assert names and all(kernel in name for name in names)
+    model[0].bias.add_(1)  # what wraps a weight is looked through at each call
+    for compiled in (fast, direct):
+        assert (compiled(x) - model(x)).norm() <= 2e-6 * model(x).norm()
