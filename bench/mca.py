@@ -25,16 +25,22 @@ CPUS = {
 }
 # What a kernel multiplies with; the last name that a loop has is its kind.
 PRODUCTS = r"(fmla|bfdot|bfmmla|sdot|udot|usdot|smmla|ummla|usmmla|vfn?madd\d+ps|vdpbf16ps|vpdpbusds?)"
-FULL = {  # kernel: names of its full tile's function in the object
-    "gemm f32": r"ty_gemm_f32_\d+x\d+__",
-    "conv f32": r"tier_conv_(8_3|6_2)$",
-    "gemm f32, 4 rows": r"tier_gemm_4_(3|2)$",
-    "gemm f32, 1 row": r"tier_gemm_1_(3|2)$",
-    "gemm bf16": r"ty_gemm_bf16_\d+x\d+__",
-    "gemm int8": r"ty_gemm_(i8|s8|u8)\w*_\d+x\d+__",
-    "depthwise 3x3": r"tier_window_(8|6)_3_1$",
-    "exp": r"tier_exp$",
-    "softmax row": r"tier_softmax_row$",
+# Kernel: of which object, and its function's name.
+TILE, FOUR, ONE, CONV = r"tier_gemm_(8_3|6_2)$", r"tier_gemm_4_(3|2)$", r"tier_gemm_1_(3|2)$", r"tier_conv_(8_3|6_2)$"
+KERNELS = {
+    "gemm f32": ("tier", TILE),
+    "conv f32": ("tier", CONV),
+    "gemm f32, 4 rows": ("tier", FOUR),
+    "gemm f32, 1 row": ("tier", ONE),
+    "gemm bf16": ("products(_mm)?", TILE),
+    "conv bf16": ("products(_mm)?", CONV),
+    "gemm bf16, 1 row": ("products(_mm)?", ONE),
+    "gemm int8": ("products_(int8|mm8)", TILE),
+    "gemm int8, 4 rows": ("products_(int8|mm8)", FOUR),
+    "gemm int8, 1 row": ("products_(int8|mm8)", ONE),
+    "depthwise 3x3": ("tier", r"tier_window_(8|6)_3_1$"),
+    "exp": ("tier", r"tier_exp$"),
+    "softmax row": ("tier", r"tier_softmax_row$"),
 }
 
 
@@ -113,26 +119,33 @@ def peak(machine, cpu: str, one: str) -> float:
     return cycles(machine, cpu, body) / len(body)
 
 
-def tier_object(build: pathlib.Path, tier: str):
-    return next(iter(sorted(build.glob(f"src/kernel/libty_kernel_{tier}.a.p/*.o"))), None)
+def tier_objects(build: pathlib.Path, tier: str) -> list:
+    """(name, source's name, functions) of the tier's objects, those of CPUs that have more than the tier among them."""
+    found = []
+    for path in sorted(build.glob(f"src/kernel/lib*_{tier}*.a.p/*.o")):
+        name = re.search(r"lib(?:ty_kernel|ty_products)_(\w+)\.a\.p$", str(path.parent))[1]
+        found.append((name, path.name.removesuffix(".c.o"), path))
+    return found
 
 
 def rows(build: pathlib.Path, machine, tiers):
     for tier in tiers:
-        obj = tier_object(build, tier)
-        if not obj:
-            continue
-        code = functions(obj, machine[1])
-        for kernel, pattern in FULL.items():
-            for name in sorted(n for n in code if re.match(pattern, n)):
-                loops = [b for b in code[name].loops() if products(b)[0]]
-                if not loops:
-                    continue
-                body = max(loops, key=lambda b: products(b)[0])
-                n, one = products(body)
-                for cpu in CPUS[tier]:
-                    took, least = cycles(machine, cpu, body), n * peak(machine, cpu, one)
-                    yield tier, kernel, cpu, one.split()[0], n, took, least / took
+        objects = tier_objects(build, tier)
+        code = {path: functions(path, machine[1]) for _, _, path in objects}
+        for kernel, (source, pattern) in KERNELS.items():
+            for tier_name, object_name, path in objects:
+                names = [n for n in code[path] if re.fullmatch(source, object_name) and re.match(pattern, n)]
+                for name in sorted(names)[-1:]:  # the widest
+                    loops = [b for b in code[path][name].loops() if products(b)[0]]
+                    if not loops:
+                        continue
+                    body = max(loops, key=lambda b: products(b)[0])
+                    n, one = products(body)
+                    for cpu in CPUS[tier]:
+                        if cpu == "neoverse-n1" and "mm" in tier_name:
+                            continue  # it has no such instructions
+                        took, least = cycles(machine, cpu, body), n * peak(machine, cpu, one)
+                        yield tier_name, kernel, cpu, one.split()[0], n, took, least / took
 
 
 def replaced(text: str, tables: dict) -> str:

@@ -66,6 +66,39 @@ def test_results(folder, cpu, tmp_path):
             numpy.testing.assert_allclose(numpy.load(a), numpy.load(b), rtol=1e-4, atol=1e-5, err_msg=f"{so.stem} on {cpu}")
 
 
+def outputs(folder: pathlib.Path) -> list:
+    return [numpy.load(file) for file in sorted(folder.glob("*.npy"))]
+
+
+def apart(a: list, b: list) -> float:
+    """The distance of two lists of results, by the second's norm, of the worst of them."""
+    assert len(a) == len(b) > 0 and all(x.shape == y.shape for x, y in zip(a, b))
+    return max(float(numpy.linalg.norm(x - y) / numpy.linalg.norm(y)) for x, y in zip(a, b))
+
+
+@pytest.mark.parametrize("precision", ["fpmath=bf16", "weights=int8"])
+def test_precision(folder, precision, tmp_path):
+    """Narrow weights, packed here for each level's own products: what this machine makes of the same model, up to how sums are rounded."""
+    option = dict([precision.split("=")])
+    for name in ("encoder", "net"):
+        Library().deploy(folder / f"{name}.pt2", tmp_path / f"{name}_here", **option)
+        Library().deploy(folder / f"{name}.pt2", tmp_path / f"{name}_best", targets=TARGETS, **option)
+        Library().deploy(folder / f"{name}.pt2", tmp_path / f"{name}_n1", targets="neoverse-n1", **option)
+        given = [word for file in sorted((folder / name).glob("*.npy")) for word in ("--input", f"{file.stem}={file}")]
+        command = [BUILD / "tuyere", "run", tmp_path / f"{name}_here.so", *given, "--output", tmp_path / name]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        here, eager = outputs(tmp_path / name), [numpy.load(file) for file in sorted(folder.glob(f"{name}.*.npy"))]
+        assert 1e-5 < apart(here, eager) < 0.03
+        for kind, cpus in (("best", ("cortex-a53", "neoverse-n1", "max,sve=off", "max,sve128=on", "max,sve256=on")), ("n1", ("neoverse-n1", "max,sve256=on"))):
+            for cpu in cpus:
+                to = tmp_path / f"{name}-{kind}-{cpu}"
+                done = run(cpu, tmp_path / f"{name}_{kind}.so", folder / name, "--output", to)
+                assert done.returncode == 0, done.stderr
+                # A value that lies between two of the narrow ones may become either.
+                assert apart(outputs(to), here) < 3e-3, f"{name} {kind} on {cpu}"
+                assert apart(outputs(to), eager) < 0.03
+
+
 @pytest.mark.parametrize("cpu", CPUS)
 def test_level(cpu):
     """The probe; and that a level which this CPU lacks cannot be had by asking."""
