@@ -236,9 +236,9 @@ static const char *const flags_zig[TY_NISA][3] = {
   [TY_ISA_PORTABLE] = {NULL},
   [TY_ISA_AVX2] = {"-mcpu=x86_64_v3", NULL},
   [TY_ISA_AVX512] = {"-mcpu=x86_64_v4", "-mprefer-vector-width=512", NULL},
-  [TY_ISA_NEON] = {"-mcpu=generic+v8.2a+fullfp16+dotprod", NULL},
-  [TY_ISA_SVE128] = {"-mcpu=generic+v8.2a+fullfp16+dotprod+sve+bf16+i8mm", "-msve-vector-bits=128", NULL},
-  [TY_ISA_SVE256] = {"-mcpu=generic+v8.2a+fullfp16+dotprod+sve+bf16+i8mm", "-msve-vector-bits=256", NULL},
+  [TY_ISA_NEON] = {"-mcpu=generic+v8_2a+fullfp16+dotprod", NULL},
+  [TY_ISA_SVE128] = {"-mcpu=generic+v8_2a+fullfp16+dotprod+sve+bf16+i8mm", "-msve-vector-bits=128", NULL},
+  [TY_ISA_SVE256] = {"-mcpu=generic+v8_2a+fullfp16+dotprod+sve+bf16+i8mm", "-msve-vector-bits=256", NULL},
 };
 
 static int zig_flags(ty_arch arch, ty_isa isa, const char **out) {
