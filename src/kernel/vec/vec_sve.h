@@ -71,7 +71,11 @@ VF_FN vf vf_pairs(vf first, vf second) {
 }
 VF_FN vf vf_mm16(vf x, vf b, vf c) { return svbfmmla_f32(c, svreinterpret_bf16_f32(x), svreinterpret_bf16_f32(b)); }
 /* Written out: sums as integers would be copied at each use (gcc 12). */
+#ifdef __clang__
+VF_FN vf vf_mm8(vf x, vf b, vf c) { return svreinterpret_f32_s32(svusmmla_s32(svreinterpret_s32_f32(c), svreinterpret_u8_f32(x), svreinterpret_s8_f32(b))); }
+#else
 VF_FN vf vf_mm8(vf x, vf b, vf c) { __asm__("usmmla %0.s, %1.b, %2.b" : "+w"(c) : "w"(x), "w"(b)); return c; }
+#endif
 VF_FN float vf_sum(vf x) { return svaddv_f32(VF_ALL_, x); }
 VF_FN float vf_top(vf x) { return svmaxv_f32(VF_ALL_, x); }
 
