@@ -1,5 +1,5 @@
-/* canon.c: one form for views (no identity, no chains of one kind), casts, scalar literals, what is empty, and products over merged
- * batch dims. Requires: core operators. */
+/* canon.c: one form for views (no identity, no chains of one kind), casts, scalar literals, and products over merged batch dims.
+ * Requires: core operators. */
 #include "pass/pass_int.h"
 #include <string.h>
 
@@ -40,12 +40,9 @@ static ty_value *swap_below(ty_graph *g, ty_node *n) {
   return ty_c_reshape(g, ty_c_permute(g, y, (const int[]){ 0, 1, 3, 2 }), 3, o->shape);
 }
 
-static bool is_empty(ty_graph *g, const ty_value *v) { return ty_dim_is(g, ty_dim_product(g, v->rank, v->shape), 0); }
-
 static ty_value *simplify(ty_graph *g, ty_node *n) {
   ty_value *o = n->outs[0], *x = n->nargs && n->args[0].kind == TY_ARG_VALUE ? n->args[0].value : NULL;
   double c;
-  if (n->op != TY_OP_full && is_empty(g, o)) return ty_c_full(g, o->dtype, o->rank, o->shape, 0);
   switch (n->op) {
   case TY_OP_reshape:
     if (ty_same_shape(o, x)) return x;
@@ -95,10 +92,8 @@ ty_status ty_pass_canon(ty_graph *g) {
   ty_graph_at(g, g->first);
   for (int i = 0, n = g->values.n; i < n && !st; i++) {
     ty_value *v = g->values.p[i];
-    if (!v || v->def) continue;
-    ty_value *f = NULL;
-    if (is_empty(g, v)) f = ty_c_full(g, v->dtype, v->rank, v->shape, 0); /* there is nothing to read: not once a row, either */
-    else if (v->role == TY_ROLE_LITERAL && ty_dim_is(g, ty_dim_product(g, v->rank, v->shape), 1)) f = literal_scalar(g, v);
+    if (!v || v->def || v->role != TY_ROLE_LITERAL || !ty_dim_is(g, ty_dim_product(g, v->rank, v->shape), 1)) continue;
+    ty_value *f = literal_scalar(g, v);
     if (f && !ty_remap_set(&m, v, f)) st = ty_pass_nomem(g);
   }
   for (ty_node *n = g->first, *next; n && !st; n = next) {
