@@ -27,10 +27,8 @@ static ty_status windows(ty_graph *g, const ty_node *n, pool *p, int i) {
   if (!p->avg && w->d > 1 && w->p > 0) { /* a window may have all of its taps in the padding */
     int64_t in, out;
     if (!ty_dim_is_const(g, w->in, &in) || !ty_dim_is_const(g, w->out, &out)) return ty_fail(g->ctx, TY_UNSUPPORTED, "dilated pooling of a symbolic size");
-    for (int64_t o = 0; o < out; o++) {
-      int64_t first = o * w->s - w->p, t = first < 0 ? (-first + w->d - 1) / w->d : 0;
-      if (t >= w->k || first + t * w->d >= in) return ty_fail(g->ctx, TY_UNSUPPORTED, "a window that has no element");
-    }
+    if (in < w->d) return ty_fail(g->ctx, TY_UNSUPPORTED, "pooling with a dilation beyond the size"); /* what a window steps over is less than all */
+    if ((w->p - 1) / w->d + 1 >= w->k || (out - 1) * w->s - w->p >= in) return ty_fail(g->ctx, TY_UNSUPPORTED, "a window that has no element");
   }
   return TY_OK;
 }
@@ -44,11 +42,9 @@ static ty_status adaptive(ty_graph *g, ty_win *w) {
   if (out == 1) return w->whole = true, TY_OK;
   if (!in_known) return ty_fail(g->ctx, TY_UNSUPPORTED, "adaptive pooling of a symbolic size");
   if (out && in % out == 0) return w->k = w->s = in / out, TY_OK;
-  w->adaptive = true, w->k = 1;
-  for (int64_t o = 0; o < out; o++) {
-    int64_t k = ((o + 1) * in + out - 1) / out - o * in / out;
-    if (k > w->k) w->k = k;
-  }
+  /* Window o is [floor(o in / out), ceil((o + 1) in / out)): the rest r of in / out makes it reach into one more element, and into
+   * two where some window has a whole number between its ends, which is so unless r divides out. */
+  w->adaptive = true, w->k = out ? in / out + 1 + (out % (in % out) != 0) : 1;
   return TY_OK;
 }
 
