@@ -117,3 +117,9 @@ def test_earlier_documents(document, tmp_path):
     document["suite"] = "transformers"
     pages.write([document], tmp_path)
     assert {path.name for path in (tmp_path / "models").iterdir()} == {f"transformers-{name}.html" for name in ("net", "net-b1", "other")}
+
+
+def test_messages_are_brief():
+    error = "ValueError: no such operator\n\n- aten.foo\nTraceback (most recent call last):\n  line"
+    assert report.brief(error) == "ValueError: no such operator .. - aten.foo"
+    assert report.brief("one line") == "one line" and report.brief("") == ""

@@ -84,8 +84,8 @@ def inline(svg: str, label: str, prefix: str) -> str:
     svg = svg.replace(INK, "currentColor").replace(FAINT, "var(--line)")
     width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
     svg = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"([^>]*?) (?:width|height)="[^"]*"', r"\1\2", svg, count=1)
-    # Wide ones are scrolled on narrow screens, small ones shrink; none becomes larger than its letters should be.
-    style = f"min-width: {width if width > 560 else 0:.0f}px; max-width: {1.3 * width:.0f}px"
+    # Wide ones are scrolled on narrow screens; none becomes larger or smaller than its letters should be.
+    style = f"min-width: {width:.0f}px; max-width: {1.3 * width:.0f}px"
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}" style="{style}"', 1)
 
 
@@ -133,12 +133,12 @@ def runners(ratios: dict[str, dict[str, float | None]], path: pathlib.Path) -> s
 
 def means(values: dict[str, tuple[float, int]], path: pathlib.Path) -> str:
     """Geometric means (value, number of models) by runner. Returns the SVG."""
-    with _figure(7.0, 0.7 + 0.36 * len(values)) as (figure, (axes,)):
+    with _figure(4.9, 0.7 + 0.36 * len(values)) as (figure, (axes,)):
         for index, (runner, (mean, count)) in enumerate(values.items()):
             axes.bar_label(axes.barh(-index, mean, 0.7, color=colour(runner)), [f"{mean:.2f}x ({count} models)"], padding=5)
         axes.axvline(1.0, color=RED, linestyle=":", linewidth=1.4, zorder=3)
         axes.set_yticks([-index for index in range(len(values))], list(values))
-        axes.set_xlim(0, 1.3 * max([1.0, *(mean for mean, _ in values.values())]))
+        axes.set_xlim(0, 1.6 * max([1.0, *(mean for mean, _ in values.values())]))
         axes.set_xlabel("times as fast as eager, geometric mean")
         axes.grid(axis="y", visible=False)
         _save(figure, path)

@@ -15,7 +15,7 @@ import jinja2
 
 from . import charts
 from .measure import good
-from .report import rounds
+from .report import brief, rounds
 from .runners import OURS, RUNNERS
 
 TITLES = {
@@ -90,12 +90,12 @@ class Suite:
 
     @property
     def failures(self) -> list[tuple[str, str, str]]:
-        """Entry, runner and first line of the message of what did not run, or not right."""
+        """Entry, runner and message of what did not run, or not right."""
         found = []
         for entry, results in self.models.items():
             for runner, result in results.items():
                 if "error" in result:
-                    found.append((entry, runner, result["error"].splitlines()[0]))
+                    found.append((entry, runner, brief(result["error"])))
                 elif not result["same"]:
                     found.append((entry, runner, f"wrong: the error is {result['error_eager']} of eager's outputs, by norm"))
         return found
@@ -132,7 +132,10 @@ def _templates() -> jinja2.Environment:
     def number(value, form: str = ".2f", unit: str = "") -> str:
         return "" if value is None else format(value, form) + unit
 
-    templates.filters |= {"number": number, "slug": slug, "quantile": lambda values, q: statistics.quantiles([*values, *values[-1:]], n=100)[q - 1]}
+    def quantile(values, q: int) -> float:
+        return statistics.quantiles([*values, *values[-1:]], n=100)[q - 1]
+
+    templates.filters |= {"brief": brief, "number": number, "slug": slug, "quantile": quantile}
     templates.globals |= {"colour": charts.colour, "good": good, "ours": OURS}
     return templates
 

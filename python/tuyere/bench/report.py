@@ -70,10 +70,16 @@ def line(model: str, results: dict) -> str:
     return f"{model}: " + ", ".join(f"{name} {_cell(result)}" for name, result in results.items())
 
 
+def brief(error: str) -> str:
+    """A message on one line: the first and the last of it, without the traceback."""
+    lines = [line.strip() for line in error.split("\nTraceback (most recent call last)")[0].splitlines() if line.strip()]
+    return " .. ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else ""
+
+
 def failures(document: dict) -> str:
     """The messages of the runners that failed, one a line; empty when none did."""
     return "\n".join(
-        f"{model}: {name}: {result['error'].splitlines()[0]}"
+        f"{model}: {name}: {brief(result['error'])}"
         for model, results in document["models"].items()
         for name, result in results.items()
         if "error" in result
