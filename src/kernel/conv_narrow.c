@@ -44,11 +44,13 @@ static narrow_plan narrow_plan_make(const ty_kernels *ks, const ty_conv *v) {
   /* As many channels at a time as let the lines of a window, and one more on its way, stay in the nearest cache. */
   int64_t pixels = (v->s.k[0] * v->s.k[1] + 1) * kernel_max(1, kernel_min(v->in[2], (v->out[2] - 1) * v->s.stride[2] + v->s.k[2]));
   int64_t columns = kernel_max(COLUMNS_MIN / v->s.k[1], NEAR_FLOATS / pixels * v->s.o / v->s.c);
-  p.columns = kernel_up(kernel_ceil(out, kernel_ceil(out, kernel_min(columns, COLUMNS_MAX))), BLOCK);
+  int64_t unit = v->s.c > 1 ? 2 * BLOCK : BLOCK; /* groups: the weights stay there, too; vectors go in pairs */
+  if (v->s.c > 1) columns = kernel_min(columns, kernel_max(unit, NEAR_FLOATS / (conv_window(&v->s) * v->s.c)));
+  p.columns = kernel_up(kernel_ceil(out, kernel_ceil(out, kernel_min(columns, COLUMNS_MAX))), unit);
   p.rows = kernel_max(2 * ks->mr, TILE_FLOATS / p.columns);
   p.rows = p.rows >= line ? p.rows / line * line : kernel_up(kernel_ceil(line, kernel_ceil(line, p.rows)), ks->mr);
   p.runs_at = kernel_up(p.rows * p.columns, 16) * (int64_t)sizeof(float);
-  p.bytes = p.runs_at + kernel_up(conv_window(&v->s) * (int64_t)sizeof(ty_conv_run), 64);
+  p.bytes = p.runs_at + kernel_up((conv_window(&v->s) + v->s.k[0] * v->s.k[1]) * (int64_t)sizeof(ty_conv_run), 64);
   return p;
 }
 
@@ -76,6 +78,14 @@ static ty_depth_f32_fn depth_kernel(const ty_kernels *ks, const ty_conv_shape *s
   return ks->depth[s->k[2] / 2 - 1][s->stride[2] - 1][rows - 1];
 }
 
+/* Narrow groups, likewise, for a strip of which columns before the second and after the last but one of those read may be outside. */
+static ty_slide_f32_fn slide_kernel(const ty_kernels *ks, const ty_conv *v, int form, int64_t rows, int64_t ix) {
+  const ty_conv_shape *s = &v->s;
+  if (form == TY_NARROW_DEPTHWISE || s->dil[2] != 1 || s->k[2] != 3 || s->stride[2] > TY_DEPTH_STRIDES) return NULL;
+  if (ix < -1 || ix + (rows - 1) * s->stride[2] + 2 > v->in[2]) return NULL;
+  return ks->slide[form - TY_NARROW_PERMUTED][s->stride[2] - 1][rows - 1];
+}
+
 static int64_t depth_rows(const ty_conv *v, conv_range kd, conv_range kh, ty_conv_run *run) {
   const ty_conv_shape *s = &v->s;
   int64_t count = 0, next = s->stride[1] * v->x_s[1]; /* the lines that the next line of pixels will add to those read */
@@ -89,13 +99,15 @@ static int64_t depth_rows(const ty_conv *v, conv_range kd, conv_range kh, ty_con
 static void narrow_tile(const ty_kernels *ks, const ty_conv *v, const ty_narrow *f, int form, int64_t m0, int64_t m1, int64_t j0, int64_t j1,
                         float *tile, int64_t ldt, ty_conv_run *runs) {
   const ty_conv_shape *s = &v->s;
-  int64_t lda = s->stride[2] * v->x_s[2], taps = 0, seen_x = -1, seen_n = 0;
+  int64_t lda = s->stride[2] * v->x_s[2], taps = 0, lines = 0, seen_x = -1, seen_n = 0;
+  ty_conv_run *line = runs + conv_window(s); /* the rows of a window, after its taps */
   int64_t x0 = m0 % v->out[2], y = m0 / v->out[2] % v->out[1], z = m0 / v->out[2] / v->out[1] % v->out[0], n = m0 / v->out[2] / v->out[1] / v->out[0];
   conv_range seen_d = {-1, -1}, seen_h = {-1, -1};
   for (int64_t m = m0; m < m1;) {
     int64_t len = kernel_min(v->out[2] - x0, m1 - m), parts = kernel_ceil(len, ks->mr);
     int64_t iz = z * s->stride[0] - v->pad[0], iy = y * s->stride[1] - v->pad[1];
     conv_range kd = conv_taps(v->in[0], s->k[0], s->dil[0], iz), kh = conv_taps(v->in[1], s->k[1], s->dil[1], iy);
+    lines = depth_rows(v, kd, kh, line);
     for (int64_t i = 0; i < parts; i++) {
       int64_t x = x0 + kernel_share(len, i, parts), rows = x0 + kernel_share(len, i + 1, parts) - x, ix = x * s->stride[2] - v->pad[2];
       const float *from = v->x + (n * v->x_n + iz * v->x_s[0] + iy * v->x_s[1] + ix * v->x_s[2]);
@@ -103,15 +115,17 @@ static void narrow_tile(const ty_kernels *ks, const ty_conv *v, const ty_narrow 
       int64_t ldy = tile ? ldt : v->y_s[2];
       ty_depth_f32_fn depth = depth_kernel(ks, s, rows);
       if (depth) {
-        if (i == 0) taps = depth_rows(v, kd, kh, runs);
-        depth(f->window, taps, runs, -ix, v->in[2] - ix, j0, j1, from, v->x_s[2], v->b, out, ldy);
+        depth(f->window, lines, line, -ix, v->in[2] - ix, j0, j1, from, v->x_s[2], v->b, out, ldy);
         continue;
       }
+      ty_slide_f32_fn slide = slide_kernel(ks, v, form, rows, ix);
+      int64_t done = slide ? slide(f, lines, line, ix >= 0, ix + (rows - 1) * s->stride[2] + 2 < v->in[2], j0, j1, from, v->x_s[2], v->b, out, ldy) : j0;
+      if (done == j1) continue;
       bool whole = ix >= 0 && ix + (rows - 1) * s->stride[2] + (s->k[2] - 1) * s->dil[2] < v->in[2];
       int64_t key = whole ? -2 : x;
       if (seen_x != key || seen_n != rows || seen_d.lo != kd.lo || seen_d.hi != kd.hi || seen_h.lo != kh.lo || seen_h.hi != kh.hi)
         taps = narrow_taps(v, kd, kh, x, rows, runs), seen_x = key, seen_n = rows, seen_d = kd, seen_h = kh;
-      ks->narrow[form][rows - 1](f, taps, runs, j0, j1, from, lda, v->b, out, ldy);
+      ks->narrow[form][rows - 1](f, taps, runs, done, j1, from, lda, v->b, out + (done - j0), ldy);
     }
     m += len, x0 = 0;
     if (++y == v->out[1]) y = 0, n += ++z == v->out[0], z %= v->out[0];

@@ -69,6 +69,12 @@ enum { TY_DEPTH_WINDOWS = 3, TY_DEPTH_STRIDES = 2 };
 typedef void (*ty_depth_f32_fn)(int64_t window, int64_t rows, const ty_conv_run *run, int64_t lo, int64_t hi, int64_t j0, int64_t j1,
                                 const float *x, int64_t step, const float *w, float *y, int64_t ldy);
 
+/* Narrow groups, permuted and broadcast, with a window of 3 columns that moves by 1 or 2 columns: as above, x being at the first of the
+ * columns that the mr windows cover; first, last: whether the first and the last of these are inside (all others are). Returns the first
+ * channel not done: those of whole vectors are, as many at a time as the kernel takes. */
+typedef int64_t (*ty_slide_f32_fn)(const ty_narrow *, int64_t rows, const ty_conv_run *run, bool first, bool last, int64_t j0, int64_t j1,
+                                   const float *x, int64_t step, const float *w, float *y, int64_t ldy);
+
 /* What is added to one row of attention scores; each pointer may be NULL; *_k: stride along keys. */
 typedef struct ty_score_row {
   const float *mask; int64_t mask_k;
@@ -129,6 +135,7 @@ typedef struct ty_kernels {
   const ty_products *f32;
   ty_narrow_f32_fn narrow[TY_NARROW_FORMS][TY_KERNEL_MR_MAX];
   ty_depth_f32_fn depth[TY_DEPTH_WINDOWS][TY_DEPTH_STRIDES][TY_KERNEL_MR_MAX]; /* [k / 2 - 1][stride - 1][mr - 1]; NULL for few rows */
+  ty_slide_f32_fn slide[2][TY_DEPTH_STRIDES][TY_KERNEL_MR_MAX]; /* [permuted, broadcast][stride - 1][mr - 1]; NULL for few rows */
   /* Winograd F(4x4, 3x3), one tile. in: c channels of 6x6 pixels of x, those out of lines [y0, y1) and columns [x0, x1) being 0, to the
    * 36 values v + i*plane. out: n channels (whole vectors) of 36 values to `lines` x `pixels` of 4x4 pixels. */
   void (*wino_in)(int64_t c, const float *x, int64_t line, int64_t pixel, int64_t y0, int64_t y1, int64_t x0, int64_t x1, float *v, int64_t plane);

@@ -133,6 +133,10 @@ void test_conv(const ty_kernels *ks, bool only_bf16) {
       {.s = {2, 20, 50, {1, 3, 3}, {1, 2, 2}, {1, 2, 1}}, .batch = 3, .in = {1, 9, 150}, .pad = {0, 2, 1}}, /* lines as long as blocks, groups */
       {.s = {1, 10, 40, {1, 1, 1}, {1, 2, 2}, {1, 1, 1}}, .batch = 5, .in = {3, 4, 9}, .pad = {0, 0, 0}}, /* blocks over several images */
       {.s = {1, 16, 900, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}}, .batch = 1, .in = {1, 14, 14}, .pad = {0, 1, 1}},
+      {.s = {11, 4, 4, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}}, .batch = 2, .in = {1, 5, 23}, .pad = {0, 1, 1}}, /* groups: several to a vector, pairs of vectors */
+      {.s = {19, 3, 8, {1, 2, 3}, {1, 2, 2}, {1, 1, 1}}, .batch = 1, .in = {1, 6, 35}, .pad = {0, 0, 1}},
+      {.s = {5, 16, 16, {1, 3, 3}, {1, 2, 2}, {1, 1, 1}}, .batch = 1, .in = {1, 8, 30}, .pad = {0, 1, 0}},
+      {.s = {7, 16, 16, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}}, .batch = 1, .in = {1, 4, 14}, .pad = {0, 1, 1}},
       {.s = {1, 2, 5, {1, 1, 300}, {1, 1, 1}, {1, 1, 1}}, .batch = 1, .in = {1, 1, 400}, .pad = {0, 0, 150}},
   };
   for (size_t i = 0; i < sizeof deep / sizeof *deep; i++) all_kinds(ks, deep + i, only_bf16);
