@@ -18,7 +18,8 @@ static bool words_multiply(ty_isa isa, ty_format format) {
  * Products of words take as long as those of floats and do more: Winograd, whose products stay float32, then has less to save, and its
  * weights are eight times as large as words, which is worth a quarter of the time. */
 static bool winograd_pays(ty_isa isa, ty_format format, const ty_conv_shape *s, const int64_t out[3]) {
-  if (out[1] <= 0 || out[2] <= 0) return false;
+  enum { EXACT = 32 }; /* of fewer channels the transforms make most of the error: 3 to 5 times that of the sums, and about 2 times beyond */
+  if (out[1] <= 0 || out[2] <= 0 || s->c < EXACT) return false;
   int lanes = ty_tier_shape_of(isa).lanes;
   double images = (double)kernel_max(1, out[0]), tiles = images * (double)(kernel_ceil(out[1], 4) * kernel_ceil(out[2], 4));
   double pairs = (double)s->c * (double)s->o, inside = (3 - 2.0 / (double)out[1]) * (3 - 2.0 / (double)out[2]);
