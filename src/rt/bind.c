@@ -71,11 +71,12 @@ static bool plan_arena(const ty_program *p, rt_phase phase, rt_bind *bind) {
   bool ok = item && life && off && change;
   for (int i = 0; ok && i < part->order.n; i++) {
     const rt_step *s = &p->step.p[part->order.p[i]];
+    int at = bind->bound[i].fed ? i - 1 : i; /* as the step that feeds it: both at once */
     for (int r = s->ref0; r < s->ref0 + s->nrefs; r++) {
       ty_pbuf b = p->ref.p[r].buf;
       if (b < 0 || p->buf.p[b].kind != TY_PB_ARENA) continue;
-      if (!item[b]) life[n] = (rt_life){i, i, (size_t)bind->bytes[b]}, item[b] = ++n;
-      life[item[b] - 1].last = i;
+      if (!item[b]) life[n] = (rt_life){at, at, (size_t)bind->bytes[b]}, item[b] = ++n;
+      life[item[b] - 1].last = at;
     }
   }
   ok = ok && ty_rt_plan(n, life, off, &bind->arena);
@@ -122,23 +123,25 @@ static bool place_barriers(const ty_program *p, rt_bind *bind) {
   int nseen = 0;
   for (int i = 0; i < bind->nbound; i++) {
     rt_bound *b = &bind->bound[i];
-    if (b->skip || !b->step->nrefs) continue;
-    const rt_ref *ref = p->ref.p + b->step->ref0;
+    if (b->skip || b->fed) continue;
     bool alone = b->threads == 1;
-    for (int r = 0; r < b->step->nrefs && !b->barrier; r++) {
-      if (ref[r].buf < 0) continue;
-      int clash = (alone ? 0 : WROTE_ALONE) | WROTE_ALL | (ref[r].write ? (alone ? 0 : READ_ALONE) | READ_ALL : 0);
-      for (int j = 0; j < nseen && !b->barrier; j++) b->barrier = (use[seen[j]] & clash) && same_bytes(p, bind, ref[r].buf, seen[j]);
-    }
+    for (const rt_bound *s = b; s <= b + b->chained; s++) /* with the step that it feeds */
+      for (int r = s->step->ref0; r < s->step->ref0 + s->step->nrefs && !b->barrier; r++) {
+        rt_ref ref = p->ref.p[r];
+        int clash = (alone ? 0 : WROTE_ALONE) | WROTE_ALL | (ref.write ? (alone ? 0 : READ_ALONE) | READ_ALL : 0);
+        for (int j = 0; j < nseen && !b->barrier; j++) b->barrier = ref.buf >= 0 && (use[seen[j]] & clash) && same_bytes(p, bind, ref.buf, seen[j]);
+      }
     if (b->barrier) {
       bind->barriers++;
       while (nseen) use[seen[--nseen]] = 0;
     }
-    for (int r = 0; r < b->step->nrefs; r++) {
-      if (ref[r].buf < 0) continue;
-      if (!use[ref[r].buf]) seen[nseen++] = ref[r].buf;
-      use[ref[r].buf] |= ref[r].write ? (alone ? WROTE_ALONE : WROTE_ALL) : (alone ? READ_ALONE : READ_ALL);
-    }
+    for (const rt_bound *s = b; s <= b + b->chained; s++)
+      for (int r = s->step->ref0; r < s->step->ref0 + s->step->nrefs; r++) {
+        rt_ref ref = p->ref.p[r];
+        if (ref.buf < 0) continue;
+        if (!use[ref.buf]) seen[nseen++] = ref.buf;
+        use[ref.buf] |= ref.write ? (alone ? WROTE_ALONE : WROTE_ALL) : (alone ? READ_ALONE : READ_ALL);
+      }
   }
   ty_free(use);
   ty_free(seen);
@@ -236,6 +239,7 @@ static ty_status bind_fill(ty_program *p, ty_ctx *ctx, rt_phase phase, const rt_
     if (b->scratch > bind->scratch) bind->scratch = b->scratch;
   }
   link_gemms(bind);
+  ty_rt_chain_find(p, phase, bind);
   if (!plan_arena(p, phase, bind) || !place_barriers(p, bind)) return ty_fail(ctx, TY_NOMEM, "out of memory for the memory plan");
   choose_threads(bind);
   return TY_OK;

@@ -50,6 +50,7 @@ typedef struct ty_step_loop {  /* a loop kernel over rows x cols */
   int npars; const ty_pexpr *pars;
   ty_pexpr rows, cols;
   bool whole_cols;       /* never split columns across threads */
+  bool dense;            /* an epilogue that stores one float32 for each element of the product, at row * cols + column */
   size_t scratch_fixed, scratch_per_col; /* bytes a thread */
 } ty_step_loop;
 typedef struct ty_step_gemm {  /* C = A x B for a batch; C goes through the epilogue, or is written when there is none */

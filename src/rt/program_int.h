@@ -66,6 +66,9 @@ typedef struct rt_bound {
   const ty_i64 *par;
   int64_t off[RNN_NREFS];            /* elements, by ref */
   double flops, bytes;
+  bool chained, fed;         /* chained: hands its lines on to the next step, which is fed by it (chain.c) */
+  int64_t chain_lines;       /* chained: of its result, in a thread's scratch from chain_at on */
+  size_t chain_at;
   const struct rt_bound *next_gemm; /* the next product with packed weights that all threads work on: a hint to prefetch */
   union {
     ty_gemm gemm;
@@ -183,6 +186,15 @@ typedef struct rt_values { const int64_t *v; const bool *bad; } rt_values;
 ty_status ty_rt_bound_make(ty_program *, ty_ctx *, const rt_values *, rt_bind *, rt_bound *);
 /* An expression's value; false when it overflowed or has no symbols to work with. */
 bool ty_rt_value(const rt_values *, ty_pexpr, int64_t *out);
+
+/* step.c: a product's loop as its epilogue. Rows are those of all products (of m rows), one after the other, from `first` on. */
+typedef struct rt_epilogue { ty_kargs ka; ty_loop_fn fn; int64_t m, first; } rt_epilogue;
+void ty_rt_epilogue(void *epilogue, int tid, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1, const float *acc, int64_t ldacc);
+
+/* chain.c: finds steps that are chained, once all are bound and before the arena is planned; runs such a step and the one it feeds.
+ * fed: seconds that the latter took are added to it, unless NULL. */
+void ty_rt_chain_find(const ty_program *, rt_phase, rt_bind *);
+void ty_rt_chain_do(const ty_kernels *, const rt_bound *, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault, double *fed);
 
 /* step.c: thread tid's part of a step, of nt threads that take part. */
 void ty_rt_step_do(const ty_kernels *, const rt_bound *, void *const *ptr, void *scratch, int tid, int nt, ty_i32 *fault);

@@ -112,13 +112,15 @@ static void run_steps(void *ctx, int tid, int nt) {
   const rt_bound *b = bind->bound, *end = b + bind->nbound;
   void *scratch = x->slot->scratch + (size_t)tid * x->slot->stride;
   ty_i32 fault = 0;
-  double before = x->profile && !tid ? ty_now() : 0;
+  double before = x->profile && !tid ? ty_now() : 0, fed = 0;
   for (; b < end; b++) {
     if (b->barrier && nt > 1 && !x->alone) ty_pool_barrier(tid, nt);
-    bool runs = !b->skip && (!x->chosen || x->chosen[b->step->group]), told = runs && x->on_step && !tid;
+    bool runs = !b->skip && !b->fed && (!x->chosen || x->chosen[b->step->group]), told = runs && x->on_step && !tid;
     if (told) tell(x, b, true);
     if (runs && tid < b->threads) {
-      ty_rt_step_do(x->kernels, b, x->slot->ptr, scratch, tid, b->threads < nt ? b->threads : nt, &fault);
+      int share = b->threads < nt ? b->threads : nt;
+      if (b->chained) ty_rt_chain_do(x->kernels, b, x->slot->ptr, scratch, tid, share, &fault, x->profile && !tid ? &fed : NULL);
+      else ty_rt_step_do(x->kernels, b, x->slot->ptr, scratch, tid, share, &fault);
       if (fault) fault_note(x, (int)(b - bind->bound)), fault = 0;
     }
     if (!x->alone) continue;
@@ -126,7 +128,8 @@ static void run_steps(void *ctx, int tid, int nt) {
     if (told) tell(x, b, false);
     if (x->profile && !tid) {
       double now = ty_now();
-      x->slot->seconds[b - bind->bound] = now - before;
+      x->slot->seconds[b - bind->bound] = b->fed ? fed : now - before - (b->chained ? fed : 0);
+      if (!b->chained) fed = 0;
       before = now;
     }
   }

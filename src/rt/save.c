@@ -50,6 +50,7 @@ static void put_loop(saver *s, const ty_step_loop *l) {
   ty_put_int(s->w, l->rows);
   ty_put_int(s->w, l->cols);
   ty_put_unsigned(s->w, l->whole_cols);
+  ty_put_unsigned(s->w, l->dense);
   ty_put_unsigned(s->w, l->scratch_fixed);
   ty_put_unsigned(s->w, l->scratch_per_col);
 }
@@ -162,7 +163,7 @@ static const ty_step_loop *get_loop(loader *l) {
   if (!pars || l->r->bad) return NULL;
   for (int i = 0; i < np; i++) pars[i] = get_expr(l);
   *s = (ty_step_loop){.fn = l->fns[fn], .nbufs = n, .bufs = bufs, .writes = writes, .npars = np, .pars = pars};
-  s->rows = get_expr(l), s->cols = get_expr(l), s->whole_cols = get_flag(l);
+  s->rows = get_expr(l), s->cols = get_expr(l), s->whole_cols = get_flag(l), s->dense = get_flag(l);
   s->scratch_fixed = get_scratch(l), s->scratch_per_col = get_scratch(l);
   return l->r->bad ? NULL : s;
 }

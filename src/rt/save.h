@@ -4,7 +4,7 @@
 #include "rt/bytes.h"
 #include "rt/program.h"
 
-enum { TY_SAVE_FORMAT = 4 }; /* grows with every change of what is written, steps.def included */
+enum { TY_SAVE_FORMAT = 5 }; /* grows with every change of what is written, steps.def included */
 
 /* ---- Folding ahead of runs ---- */
 /* Folds now, so that runs need no input that is folded only. read (or NULL) is called once for each such input when no

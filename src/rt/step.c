@@ -27,15 +27,13 @@ static void do_loop(const rt_bound *b, ty_kargs *ka, int tid, int nt) {
   if (r0 < r1 && (c0 < c1 || b->cols == 0)) fn(ka, r0, r1, c0, c1);
 }
 
-/* An epilogue's rows are those of all products, one after the other. */
-typedef struct epilogue { ty_kargs ka; ty_loop_fn fn; int64_t m; } epilogue;
-
-static void do_epilogue(void *ctx, int tid, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1, const float *acc, int64_t ldacc) {
-  epilogue *e = ctx;
+void ty_rt_epilogue(void *ctx, int tid, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1, const float *acc, int64_t ldacc) {
+  rt_epilogue *e = ctx;
+  int64_t row = e->first + batch * e->m;
   (void)tid;
   e->ka.acc = acc;
   e->ka.acc_ld = ldacc;
-  e->fn(&e->ka, batch * e->m + m0, batch * e->m + m1, n0, n1);
+  e->fn(&e->ka, row + m0, row + m1, n0, n1);
 }
 
 static void do_gemm(const ty_kernels *ks, const rt_bound *b, void *const *all, void *const *ptr, ty_kargs *ka, void *scratch, int tid, int nt) {
@@ -48,7 +46,7 @@ static void do_gemm(const ty_kernels *ks, const rt_bound *b, void *const *all, v
     return;
   }
   ty_gemm g = b->u.gemm, next;
-  epilogue e = {.m = g.m};
+  rt_epilogue e = {.m = g.m};
   g.a = (const float *)(const void *)((const char *)ptr[GEMM_A] + b->off[GEMM_A] * (g.bytes ? 1 : 4));
   g.b = (const float *)ptr[GEMM_B] + b->off[GEMM_B];
   if (b->step->has_loop) {
@@ -56,7 +54,7 @@ static void do_gemm(const ty_kernels *ks, const rt_bound *b, void *const *all, v
     e.ka.buf = ptr + GEMM_EPI;
     e.ka.scratch = (char *)scratch + b->loop_scratch_at;
     e.fn = atomic_load_explicit(&b->step->fn, memory_order_acquire);
-    g.epi = do_epilogue, g.epi_ctx = &e;
+    g.epi = ty_rt_epilogue, g.epi_ctx = &e;
   } else g.c = (float *)ptr[GEMM_C] + b->off[GEMM_C];
   if (b->next_gemm) {
     next = b->next_gemm->u.gemm;
@@ -98,7 +96,7 @@ static void do_pack(const ty_kernels *ks, const rt_bound *b, void *const *ptr, i
 
 static void do_conv(const ty_kernels *ks, const rt_bound *b, void *const *ptr, ty_kargs *ka, void *scratch, int tid, int nt) {
   ty_conv c = b->u.conv;
-  epilogue e = {0};
+  rt_epilogue e = {0};
   c.x = (const float *)ptr[CONV_X] + b->off[CONV_X];
   c.b = ptr[CONV_W];
   if (b->step->has_loop) {
@@ -106,7 +104,7 @@ static void do_conv(const ty_kernels *ks, const rt_bound *b, void *const *ptr, t
     e.ka.buf = ptr + CONV_EPI;
     e.ka.scratch = (char *)scratch + b->loop_scratch_at;
     e.fn = atomic_load_explicit(&b->step->fn, memory_order_acquire);
-    c.epi = do_epilogue, c.epi_ctx = &e;
+    c.epi = ty_rt_epilogue, c.epi_ctx = &e;
   } else c.y = (float *)ptr[CONV_Y] + b->off[CONV_Y];
   ty_conv_f32(ks, &c, tid, nt, scratch);
 }

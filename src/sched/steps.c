@@ -105,11 +105,13 @@ static int keep_loop(ty_sc *s, ty_loop *l, bool compile) {
   return s->out->loops.n - 1;
 }
 
-static ty_step_loop loop_step(ty_sc *s, ty_built *b, ty_loop *l) {
+static ty_step_loop loop_step(ty_sc *s, const ty_group *gr, ty_built *b, ty_loop *l) {
+  const ty_value *root = gr->root;
+  bool dense = gr->anchor && !gr->into && !ty_sc_info(s, root)->store && !root->strides && root->dtype == TY_f32;
   size_t one = ty_loop_scratch(l, 1), many = ty_loop_scratch(l, 1 + 1024);
   size_t per = (many - one + 1023) / 1024;
   return (ty_step_loop){ .fn = ty_loop_interp, .self = l, .nbufs = b->bufs.n, .bufs = b->bufs.p, .writes = b->writes.p,
-                         .npars = b->pars.n, .pars = b->pars.p, .rows = ex(s, b->rows), .cols = ex(s, b->cols), .whole_cols = l->col_reduce,
+                         .npars = b->pars.n, .pars = b->pars.p, .rows = ex(s, b->rows), .cols = ex(s, b->cols), .whole_cols = l->col_reduce, .dense = dense,
                          .scratch_fixed = one + 4096, .scratch_per_col = per };
 }
 
@@ -203,7 +205,7 @@ static ty_status emit_group(ty_sc *s, int gi) {
   int li = keep_loop(s, b.loop, !gr->fold);
   if (li < 0) { ty_built_free(&b); return ty_fail(s->ctx, TY_NOMEM, "no memory for the schedule"); }
   ty_loop *l = s->out->loops.p[li].loop;
-  ty_step_loop sl = loop_step(s, &b, l);
+  ty_step_loop sl = loop_step(s, gr, &b, l);
   if (gr->anchor && gr->anchor->op == TY_OP_conv_packed) st = ty_sc_emit_conv(s, gr->anchor, gr, fused, &sl, li);
   else if (gr->anchor) {
     ty_step_gemm g;

@@ -240,6 +240,22 @@ def test_varying_batch_and_image(net):
         assert len(records) == 1
 
 
+@pytest.mark.parametrize("stem", [False, True], ids=["pointwise", "stem"])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 2), (7, 1)])
+def test_lines_are_handed_on(stem, kernel, stride):
+    """A large result that a depthwise convolution alone reads is computed a few lines ahead of it, and takes no memory of the run's."""
+    first = block(3, 48, 3, 2) if stem else block(16, 48, 1, act=nn.SiLU)
+    model = trained(nn.Sequential(first, block(48, 48, kernel, stride, groups=48, act=nn.Hardswish), nn.Conv2d(48, 8, 1)))
+    x = torch.randn(2, 3, 131, 126) if stem else torch.randn(2, 16, 66, 63)
+    with torch.no_grad(), stats.recording() as records:
+        compiled = tuyere.compile(model, x)
+        agree(model, compiled(x), x)
+        after = model[1](first(x))
+    (memory,) = [segment.program.memory() for record in records for segment in record.segments]
+    others = 4 * (x.numel() + after.numel() + after.numel() // 6)  # channels last copies included
+    assert memory["arena"] < others + 4096
+
+
 def test_join_reaches():
     """What is joined may have other readers, be joined twice, be an output, or be joined already."""
 
