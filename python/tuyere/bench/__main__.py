@@ -50,6 +50,8 @@ def main() -> int:
     known = json.loads(options.json.read_text()) if options.resume and options.json.exists() else None
     if known and known.get("suite") != options.suite:
         parser.error(f"{options.json} is of another suite: {known.get('suite')}")
+    if known and known.get("checkout", False) != bool(options.torchbench):
+        parser.error(f"{options.json} has models of {'our definitions' if options.torchbench else 'a checkout'}")
 
     environment = measure.environment()
     if known and any(known["environment"][what] != environment[what] for what in ("cpu", "cores", "versions", "variables")):
