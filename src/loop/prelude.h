@@ -29,9 +29,9 @@ TY_F double ty_float_i64(ty_i64 a) { double r; __builtin_memcpy(&r, &a, 8); retu
 TY_F float ty_pick_f32(int c, float a, float b) { return ty_float_i32((ty_bits_f32(a) & -c) | (ty_bits_f32(b) & (c - 1))); } /* c: 0 or 1 */
 TY_F double ty_pick_f64(int c, double a, double b) { return ty_float_i64((ty_bits_f64(a) & -(ty_i64)c) | (ty_bits_f64(b) & ((ty_i64)c - 1))); }
 /* The larger and the smaller of a number k and a, and a between two; a NaN in a is kept. Where the processor's max keeps NaN in one
- * operand (x86) these are one instruction each. AArch64's compilers turn a select with a constant round, to a comparison that the
- * machine lacks (seven instructions); it has IEEE 754-2008's maxNum and minNum. */
-#ifdef __aarch64__
+ * operand (x86) these are one instruction each. gcc turns a select with a constant round, on AArch64 to a comparison that the
+ * machine lacks (seven instructions); it has IEEE 754-2008's maxNum and minNum. clang does not, and is slower with these. */
+#if defined __aarch64__ && !defined __clang__
 #define TY_MAX_NUMBER(X, a, k) ((a) != (a) ? (a) : __builtin_fmax##X(a, k))
 #define TY_MIN_NUMBER(X, a, k) ((a) != (a) ? (a) : __builtin_fmin##X(a, k))
 TY_F float ty_clamp_f32(float a, float lo, float hi) { return a != a ? a : __builtin_fminf(__builtin_fmaxf(a, lo), hi); }
