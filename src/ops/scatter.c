@@ -26,6 +26,8 @@ static ty_value *join_elements(ty_graph *g, ty_value *x, ty_value *index, ty_val
   ty_dim one = ty_dim_const(g, 1), xs[2] = {ty_o_numel(g, x), one}, ys[2] = {ty_o_numel(g, y), one};
   return ty_o_reshape_like(g, join(g, ty_c_reshape(g, x, 2, xs), flat(g, index), ty_c_reshape(g, y, 2, ys), kind), x);
 }
+/* Narrow floats are joined as float32, and rounded once. */
+static ty_value *wide(ty_graph *g, ty_value *v) { return v ? ty_c_cast(g, v, ty_o_compute(v->dtype)) : NULL; }
 /* index, or -1 (which raises) where it is not in [0, size). */
 static ty_value *inside(ty_graph *g, ty_value *index, ty_dim size, ty_value *then) {
   ty_value *ok = ty_o2(g, TY_P_and, ty_o2(g, TY_P_ge, index, ty_o_num(g, TY_i64, 0)), ty_o2(g, TY_P_lt, index, ty_o_dimval(g, size, TY_i64)));
@@ -45,7 +47,6 @@ static const char *kind_of(const ty_node *n) {
   return NULL;
 }
 static ty_status joins(ty_graph *g, const ty_value *x, const char *kind) {
-  if (x->dtype == TY_f16 || x->dtype == TY_bf16) return ty_fail(g->ctx, TY_UNSUPPORTED, "scatter of %s", ty_dtypes[x->dtype].torch);
   if (!kind) return ty_fail(g->ctx, TY_INVALID, "no such reduction");
   if (!strcmp(kind, "mean") && x->dtype == TY_bool) return ty_fail(g->ctx, TY_INVALID, "mean of bool");
   return TY_OK;
@@ -95,9 +96,10 @@ static ty_value *reduced(ty_graph *g, const placed *p, ty_value *x, ty_value *y,
   return !mean || !x ? x : ty_o2(g, ty_dtype_is_float(x->dtype) ? TY_P_div : TY_P_floordiv, x, count);
 }
 ty_status ty_scatter_lower(ty_graph *g, ty_node *n, ty_value **rep) {
-  ty_value *x = ty_o_val(n, 0), *i = ty_o_val(n, 2), *y = what_of(n) == VALUE ? NULL : ty_o_val(n, 3), *at;
+  ty_value *x = wide(g, ty_o_val(n, 0)), *i = ty_o_val(n, 2), *y = what_of(n) == VALUE ? NULL : wide(g, ty_o_val(n, 3)), *at;
   ty_dim one = ty_dim_const(g, 1);
   int d;
+  if (!x) return ty_o_done(g, rep, NULL);
   TY_TRY(ty_o_dim(g, n, 1, x->rank, &d));
   if (!x->rank) i = ty_c_reshape(g, i, 1, &one), x = ty_c_reshape(g, x, 1, &one), y = y ? ty_c_reshape(g, y, 1, &one) : NULL;
   if (!i || !x) return ty_o_done(g, rep, NULL);
@@ -109,7 +111,7 @@ ty_status ty_scatter_lower(ty_graph *g, ty_node *n, ty_value **rep) {
     if (k != d) at = ty_o2(g, TY_P_add, at, ty_win_affine(g, ty_win_along(g, i->rank, k, i->shape[k]), ty_dim_product(g, x->rank - k - 1, x->shape + k + 1), 0, -1));
   placed p = {inside(g, idx, x->shape[d], at), join_elements};
   x = reduced(g, &p, x, y, kind_of(n), what_of(n) != REDUCE || ty_o_bool(n, 5));
-  return ty_o_done(g, rep, ty_o_reshape_like(g, x, n->outs[0]));
+  return ty_o_done(g, rep, ty_o_fit(g, ty_o_reshape_like(g, x, n->outs[0]), n->outs[0]));
 }
 
 /* ---- index_put(self, Tensor?[] indices, values, accumulate): rows of the indexed dims, which stand in front ---- */
@@ -210,8 +212,8 @@ ty_status ty_index_put_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   int want = put_shape(&p, s), perm[TY_MAX_RANK];
   for (int i = 0; i < want; i++) perm[i] = i < p.brank ? p.at + i : i - p.brank < p.at ? i - p.brank : i;
   v = rows(g, like(g, v, want, s), perm, p.brank);
-  v = join(g, rows(g, p.x, p.perm, p.nidx), at, v, ty_o_bool(n, 3) ? "sum" : "set");
-  return ty_o_done(g, rep, unrows(g, v, p.x, p.perm));
+  v = join(g, rows(g, wide(g, p.x), p.perm, p.nidx), at, wide(g, v), ty_o_bool(n, 3) ? "sum" : "set");
+  return ty_o_done(g, rep, ty_o_fit(g, unrows(g, v, p.x, p.perm), n->outs[0]));
 }
 
 /* ---- index_add, index_copy, index_fill, index_reduce(self, dim, index, ...): whole slices ---- */
@@ -234,18 +236,18 @@ ty_status ty_index_join_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   int d, w = what_of(n), perm[TY_MAX_RANK];
   TY_TRY(ty_o_dim(g, n, 1, x->rank, &d));
   for (int k = 0; k < x->rank; k++) perm[k] = k == 0 ? d : k <= d ? k - 1 : k;
-  xr = rows(g, x, perm, 1);
+  xr = rows(g, x = wide(g, x), perm, 1);
   if (!i || !xr) return ty_o_done(g, rep, NULL);
   if (w == IFILL) {
     ty_dim s[2] = {i->shape[0], xr->shape[1]};
     i = ty_o_where_nonneg(g, i, x->shape[d]);
     y = like(g, ty_o_arg(g, &n->args[3], x->dtype), 2, s);
-  } else y = rows(g, y, perm, 1);
+  } else y = rows(g, wide(g, y), perm, 1);
   double alpha;
   if (w == IADD && !(ty_o_number(g, &n->args[4], &alpha) && alpha == 1)) y = ty_o2(g, TY_P_mul, y, ty_o_arg(g, &n->args[4], x->dtype));
   placed p = {i, join};
   xr = w == IREDUCE ? reduced(g, &p, xr, y, kind_of(n), ty_o_bool(n, 5)) : join(g, xr, i, y, w == IADD ? "sum" : "set");
-  return ty_o_done(g, rep, unrows(g, xr, x, perm));
+  return ty_o_done(g, rep, ty_o_fit(g, unrows(g, xr, x, perm), n->outs[0]));
 }
 
 /* ---- put(self, index, source, accumulate): elements of the flat tensor ---- */
@@ -259,7 +261,7 @@ ty_status ty_put_infer(ty_graph *g, ty_node *n) {
 }
 ty_status ty_put_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   ty_value *x = ty_o_val(n, 0), *i = ty_o_where_nonneg(g, ty_o_val(n, 1), ty_o_numel(g, x));
-  return ty_o_done(g, rep, join_elements(g, x, i, ty_o_val(n, 2), ty_o_bool(n, 3) ? "sum" : "set"));
+  return ty_o_done(g, rep, ty_o_fit(g, join_elements(g, wide(g, x), i, wide(g, ty_o_val(n, 2)), ty_o_bool(n, 3) ? "sum" : "set"), n->outs[0]));
 }
 
 /* ---- masked_scatter(self, mask, source): the masked places take the source's elements in order ---- */
@@ -305,5 +307,6 @@ ty_status ty_unpool_lower(ty_graph *g, ty_node *n, ty_value **rep) {
     plane = plane ? ty_o2(g, TY_P_add, ty_win_affine(g, plane, x->shape[k], 0, -1), along) : along;
   }
   ty_value *at = inside(g, i, size, ty_o2(g, TY_P_add, ty_win_affine(g, plane, size, 0, -1), i));
-  return ty_o_done(g, rep, join_elements(g, ty_c_full(g, o->dtype, o->rank, o->shape, 0), at, x, "set"));
+  x = wide(g, x);
+  return ty_o_done(g, rep, x ? ty_o_fit(g, join_elements(g, ty_c_full(g, x->dtype, o->rank, o->shape, 0), at, x, "set"), o) : NULL);
 }
