@@ -124,7 +124,7 @@ static ty_value *scores(ty_graph *g, ty_value *q, ty_value *k, ty_value *mask, c
   if (!q || !k) return NULL;
   minus_inf = ty_o_num(g, q->dtype, -INFINITY);
   k = repeat_heads(g, k, q->shape[1]);
-  ty_value *w = k ? ty_c_matmul(g, q, ty_o_swap(g, k, 2, 3), ty_c_format_of(a->q->dtype)) : NULL;
+  ty_value *w = k ? ty_c_matmul(g, q, ty_o_swap(g, k, 2, 3), (ty_arg){0}) : NULL;
   w = ty_o2(g, TY_P_mul, w, ty_o_num(g, q->dtype, a->scale));
   if (mask) w = mask->dtype == TY_bool ? ty_o_sel(g, mask, w, minus_inf) : ty_o2(g, TY_P_add, w, mask);
   if (a->causal) {
@@ -155,8 +155,8 @@ ty_status ty_sdpa_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   if (!q || !k || !v || (a.mask && !m)) return ty_o_done(g, rep, NULL);
   if (m && m->dtype != TY_bool) m = ty_c_cast(g, m, c);
   if (c != TY_f32 || ty_o_param(n) != PLAIN) w = scores(g, q, k, m, &a);
-  if (c == TY_f32) o = ty_c_attention(g, q, k, v, m, NULL, a.causal, a.scale, false, ty_c_format_of(a.q->dtype));
-  else o = w ? ty_c_matmul(g, weights(g, w), repeat_heads(g, v, q->shape[1]), ty_c_format_of(a.q->dtype)) : NULL;
+  if (c == TY_f32) o = ty_c_attention(g, q, k, v, m, NULL, a.causal, a.scale, false, (ty_arg){0});
+  else o = w ? ty_c_matmul(g, weights(g, w), repeat_heads(g, v, q->shape[1]), (ty_arg){0}) : NULL;
   TY_TRY(ty_o_done(g, rep, ty_o_fit(g, ty_o_reshape_like(g, o, n->outs[0]), n->outs[0])));
   if (ty_o_param(n) == MATH) return ty_o_done(g, rep + 1, ty_o_fit(g, ty_o_reshape_like(g, weights(g, w), n->outs[1]), n->outs[1]));
   if (ty_o_param(n) == PLAIN) return TY_OK;
