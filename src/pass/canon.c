@@ -40,6 +40,27 @@ static ty_value *swap_below(ty_graph *g, ty_node *n) {
   return ty_c_reshape(g, ty_c_permute(g, y, (const int[]){ 0, 1, 3, 2 }), 3, o->shape);
 }
 
+/* A sum of columns is one chain of additions each: over several dims and many elements, one dim is summed after the other, which errs by
+ * what the lengths add up to and not by what they multiply to (the mean of an image whose channels lie last). */
+static ty_value *sum_in_turn(ty_graph *g, ty_node *n) {
+  enum { MANY = 1024 };
+  ty_value *x = n->args[0].value, *o = n->outs[0];
+  int64_t count = 1, d;
+  int dims[TY_MAX_RANK], k = n->args[2].n, last = 0;
+  if (k < 2 || strcmp(n->args[1].str, "sum") || !ty_dtype_is_float(o->dtype)) return NULL;
+  for (int i = 0; i < k; i++) {
+    ty_dim_is_const(g, n->args[2].ints[i], &d);
+    dims[i] = (int)d;
+    if (dims[i] > dims[last]) last = i;
+    if (count < MANY) count *= ty_dim_hint(g, x->shape[d]);
+  }
+  if (dims[last] == x->rank - 1 || count < MANY) return NULL;
+  x = ty_c_reduce(g, "sum", x, 1, &dims[last], true);
+  dims[last] = dims[k - 1];
+  x = x ? ty_c_reduce(g, "sum", x, k - 1, dims, true) : NULL;
+  return x ? ty_c_reshape(g, x, o->rank, o->shape) : NULL;
+}
+
 static ty_value *simplify(ty_graph *g, ty_node *n) {
   ty_value *o = n->outs[0], *x = n->nargs && n->args[0].kind == TY_ARG_VALUE ? n->args[0].value : NULL;
   double c;
@@ -57,6 +78,7 @@ static ty_value *simplify(ty_graph *g, ty_node *n) {
     if (x->dtype == o->dtype) return x;
     if (ty_scalar_const(g, x, &c) && ty_dtype_is_float(o->dtype)) return ty_c_full(g, o->dtype, o->rank, o->shape, o->dtype == TY_f32 ? (float)c : c);
     return NULL;
+  case TY_OP_reduce: return sum_in_turn(g, n);
   case TY_OP_cat: return n->args[0].n == 1 ? n->args[0].values[0] : NULL;
   case TY_OP_matmul: return unmerge(g, n);
   default: break;

@@ -3,12 +3,7 @@
 
 #define CONV_POINT(i) a##i = a + run->a + (mr > i ? i : 0) * lda;
 #define CONV_SETUP(i) const float *a##i = a; \
-  vf c##i##0 = vf_zero(), c##i##1 = vf_zero(), c##i##2 = vf_zero(); \
-  if (mr > i && accumulate) { \
-    c##i##0 = vf_load(c + i * ldc); \
-    if (nv > 1) c##i##1 = vf_load(c + i * ldc + VF_LANES); \
-    if (nv > 2) c##i##2 = vf_load(c + i * ldc + 2 * VF_LANES); \
-  }
+  vf c##i##0 = vf_zero(), c##i##1 = vf_zero(), c##i##2 = vf_zero();
 
 VF_FN void conv_body(const int mr, const int nv, int64_t runs, const ty_conv_run *restrict run, const float *restrict a, int64_t lda,
                      const float *restrict b, int64_t ldb, float *restrict c, int64_t ldc, int accumulate, const char *ahead,

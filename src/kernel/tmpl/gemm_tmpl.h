@@ -13,12 +13,7 @@ enum { GEMM_COLUMNS = VF_LANES * PRODUCT_UNIT }; /* words of a vector's columns 
 #define GEMM_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #define GEMM_SETUP(i) \
   const float *a##i = a + (mr > i ? i : 0) * lda; \
-  vf c##i##0 = vf_zero(), c##i##1 = vf_zero(), c##i##2 = vf_zero(); \
-  if (mr > i && accumulate) { \
-    c##i##0 = vf_load(c + i * ldc); \
-    if (nv > 1) c##i##1 = vf_load(c + i * ldc + VF_LANES); \
-    if (nv > 2) c##i##2 = vf_load(c + i * ldc + 2 * VF_LANES); \
-  }
+  vf c##i##0 = vf_zero(), c##i##1 = vf_zero(), c##i##2 = vf_zero();
 #define GEMM_STEP(i) \
   if (mr > i) { \
     PRODUCT_ONE(a##i + p + part); \
@@ -51,7 +46,13 @@ enum { GEMM_COLUMNS = VF_LANES * PRODUCT_UNIT }; /* words of a vector's columns 
       r += ldb; \
     } \
   }
+/* What was there is added at the end: a sum of sums of blocks errs less than one long chain. */
 #define GEMM_STORE(i) \
+  if (mr > i && accumulate) { \
+    c##i##0 = PRODUCT_ADD(c##i##0, vf_load(c + i * ldc)); \
+    if (nv > 1) c##i##1 = PRODUCT_ADD(c##i##1, vf_load(c + i * ldc + VF_LANES)); \
+    if (nv > 2) c##i##2 = PRODUCT_ADD(c##i##2, vf_load(c + i * ldc + 2 * VF_LANES)); \
+  } \
   if (mr > i) { \
     vf_store(c + i * ldc, c##i##0); \
     if (nv > 1) vf_store(c + i * ldc + VF_LANES, c##i##1); \
