@@ -136,6 +136,14 @@ def test_files_are_of_readable_size():
     assert not long, "\n".join(long)
 
 
+def test_the_package_is_installed_whole():
+    package = ROOT / "python/tuyere"
+    listed = (package / "meson.build").read_text()
+    names = [str(path.relative_to(package)) for path in package.rglob("*") if path.suffix in (".py", ".html", ".js", ".css")]
+    missing = [name for name in names if f"'{name}'" not in listed]
+    assert not missing, f"not in python/tuyere/meson.build: {missing}"
+
+
 def test_no_paths_of_one_machine():
     # Written in pieces, so that this file does not name what it looks for.
     private = re.compile("|".join(("/wo" + r"rk/\w", "/tmp/" + "venv", "/ro" + r"ot/\w", "/home/" + r"\w")))
