@@ -10,7 +10,7 @@ enum {
   ROWS_MAX = 128,       /* rows of a tile */
   TILE_FLOATS = 24576,  /* largest tile */
   TILE_COLUMNS = 768,   /* widest tile */
-  K_BLOCK = 192,        /* rows of B at a time, when there are rows of A enough to come back to them: sums of sums err less, too */
+  K_BLOCK = 384,        /* rows of B at a time, when there are rows of A enough to come back to them; sums of sums err less, too */
   A_WORDS = 256 << 10,  /* A as words at a time */
   K_BLOCK_ROWS = 32,    /* fewer rows than this: panels are read once, straight through */
   B_FLOATS = 128 << 10, /* run-time B packed at a time */
