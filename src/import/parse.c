@@ -17,6 +17,7 @@ typedef struct parser {
   TY_VEC(ty_value *) by_id; /* the text's numbers */
   TY_VEC(ty_arg) entries;   /* of the list being read; lists do not nest */
   int nest;
+  bool in_map; /* where _0, _1, ... may stand: the map of a ty.remap */
 } parser;
 
 /* The first failure stands: later ones are its consequences. */
@@ -134,6 +135,7 @@ static ty_status dim_atom(parser *c, ty_dim *d) {
       int64_t k = -1;
       if (i == n && name[0] == '_' && name[1] >= '0' && name[1] <= '9' && (!name[2] || (name[2] >= '0' && name[2] <= '9' && !name[3]))) k = atoi(name + 1);
       if (i == n && (k < 0 || k >= TY_MAX_RANK)) return fail_at(c, at, "unknown symbol %s", name);
+      if (i == n && !c->in_map) return fail_at(c, at, "the index %s outside of a map of ty.remap", name);
       *d = i < n ? ty_dim_of_sym(c->g, i) : ty_dim_index(c->g, (int)k);
     }
   }
@@ -480,7 +482,9 @@ static ty_status node_line(parser *c, int n, const type *types) {
       keywords = true;
       c->p = q + 1;
     } else if (keywords) FAIL("a positional argument after a keyword");
+    c->in_map = op == TY_OP_remap && names[nargs] && !strcmp(names[nargs], "map");
     TY_TRY(arg(c, &args[nargs++], false));
+    c->in_map = false;
   }
   skip(c);
   if (*c->p == '#') {

@@ -170,6 +170,9 @@ static void test_refusals(void) {
   refuse("%0: f32[4] = input\n%1: f32[4] = ty.neg(%7)\noutput %1\n", "2:21: %7 is not defined");
   refuse("%0: f32[4] = input\n%0: f32[4] = ty.neg(%0)\noutput %0\n", "%0 is defined twice");
   refuse("%0: f32[s9] = input\noutput\n", "1:9: unknown symbol s9");
+  refuse("%0: f32[_0] = input\noutput\n", "1:9: the index _0 outside of a map of ty.remap");
+  refuse("%0: f32[4] = input\n%1: f32[4] = aten.add.Tensor(%0, _0%3)\noutput %1\n", "2:34: the index _0 outside of a map");
+  refuse("%0: f32[4] = input\n%1: f32[4] = ty.remap(%0, [_1], [_0])\noutput %1\n", "2:28: the index _1 outside of a map");
   refuse("%0: f32[4] = input\n%1: f32[4] = ty.nope(%0)\noutput %1\n", "2:14: operator ty.nope is not known");
   refuse("%0: f32[4] = input\n%1: f32[4] = ty.neg(%0, %0)\noutput %1\n", "takes 1 arguments");
   refuse("%0: f32[4] = input\n%1: f32[4] = ty.neg(1.5)\noutput %1\n", "argument a must be a tensor");
