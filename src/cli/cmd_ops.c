@@ -77,7 +77,7 @@ static bool takes(ty_ctx *ctx, int op, ty_dtype t, const ops_call *call) {
 
 /* Calls that no rule makes up, by what their names begin with: T2x3 is a tensor of the dtype, L2x3 one of int64, - is None. */
 static const struct { const char *name, *call; } examples[] = {
-  { "aten.native_dropout", "T4 0 0" }, { "aten._native_batch_norm_legit.no_stats", "T2x4x4 T4 T4 1 0 0" }, { "aten.addmv", "T4 T4x4 T4" },
+  { "aten.native_dropout", "T4 0 0" }, { "aten._native_batch_norm_legit.no_stats", "T2x4x4 T4 T4 1 0 0" }, { "aten.addmv", "T4 T4x4 T4" }, { "aten._int_mm", "T4x4 B4x4" },
   { "aten.conv3d", "T1x4x4x4x4 T4x4x1x1x1" }, { "aten.conv_transpose3d", "T1x4x4x4x4 T4x4x1x1x1" },
   { "aten.upsample_nearest1d.vec", "T1x1x4 [8] -" }, { "aten._upsample_nearest_exact1d.vec", "T1x1x4 [8] -" },
   { "aten.upsample_nearest2d.vec", "T1x1x4x4 [8,8] -" }, { "aten._upsample_nearest_exact2d.vec", "T1x1x4x4 [8,8] -" },
@@ -110,10 +110,10 @@ static ty_arg spelled(ty_graph *g, ty_dtype t, const char **p) {
     return tensors ? ty_arg_values(g, n, v) : ty_arg_ints(g, n, d);
   }
   char *end;
-  if (**p == 'T' || **p == 'L') {
+  if (**p == 'T' || **p == 'L' || **p == 'B') {
     ty_dim shape[TY_MAX_RANK];
     int rank = 0;
-    if (**p == 'L') t = TY_i64;
+    if (**p != 'T') t = **p == 'L' ? TY_i64 : TY_i8;
     do shape[rank++] = ty_dim_const(g, strtol(*p + 1, &end, 10));
     while (*(*p = end) == 'x' && rank < TY_MAX_RANK);
     return ty_arg_value(ty_graph_input(g, TY_ROLE_INPUT, t, rank, shape, NULL, NULL));

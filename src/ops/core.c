@@ -317,8 +317,8 @@ ty_status ty_core_scatter_infer(ty_graph *g, ty_node *n) {
   TY_TRY(dtype_is(g, index, TY_i64));
   TY_TRY(dtype_is(g, y, x->dtype));
   if (x->rank != 2 || index->rank != 1 || y->rank != 2) return ty_fail(g->ctx, TY_INVALID, "ranks %d, %d and %d", x->rank, index->rank, y->rank);
-  TY_TRY(same(g, index->shape[0], y->shape[0], "scatter"));
-  TY_TRY(same(g, x->shape[1], y->shape[1], "scatter"));
+  TY_TRY(need_same(g, n, index->shape[0], y->shape[0], "scatter"));
+  TY_TRY(need_same(g, n, x->shape[1], y->shape[1], "scatter"));
   return out(g, n, x->dtype, 2, x->shape);
 }
 

@@ -20,10 +20,10 @@ static ty_value *join(ty_graph *g, ty_value *x, ty_value *index, ty_value *y, co
   ty_arg a[4] = {ty_arg_value(x), ty_arg_value(index), ty_arg_value(y), ty_arg_str(kind)};
   return ty_make(g, TY_OP_scatter, 4, a);
 }
-/* The same where index is i64 of any shape, of numbers of elements of x, and y has its shape. */
+/* The same where index is i64 of any shape, of numbers of elements of x, and y has as many elements. */
 static ty_value *join_elements(ty_graph *g, ty_value *x, ty_value *index, ty_value *y, const char *kind) {
   if (!x || !index || !y) return NULL;
-  ty_dim one = ty_dim_const(g, 1), xs[2] = {ty_o_numel(g, x), one}, ys[2] = {ty_o_numel(g, y), one};
+  ty_dim one = ty_dim_const(g, 1), xs[2] = {ty_o_numel(g, x), one}, ys[2] = {ty_o_numel(g, index), one};
   return ty_o_reshape_like(g, join(g, ty_c_reshape(g, x, 2, xs), flat(g, index), ty_c_reshape(g, y, 2, ys), kind), x);
 }
 /* Narrow floats are joined as float32, and rounded once. */

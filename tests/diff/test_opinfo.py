@@ -399,6 +399,7 @@ for _name, _more in (("_embedding_bag", (False, -1)), ("_embedding_bag_forward_o
 BY_HAND["aten.embedding_bag.padding_idx"] = lambda: [_f(9, 6), torch.tensor([1, 5, 1, 8, 0]), torch.tensor([0, 3, 3]), False, 2, False, None, False, 5]
 BY_HAND["aten.affine_grid_generator.default"] = lambda: [_f(2, 2, 3), [2, 3, 5, 4], False]
 BY_HAND["aten.col2im.default"] = lambda: [_f(2, 12, 25), [8, 9], [2, 3], [1, 2], [1, 0], [2, 1]]
+BY_HAND["aten._int_mm.default"] = lambda: [torch.randint(-128, 128, (33, 16), dtype=torch.int8), torch.randint(-128, 128, (16, 24), dtype=torch.int8)]
 BY_HAND["aten.one_hot.default"] = lambda: [torch.randint(0, 5, (3, 4)), 5]
 for _name, _n in (("_2d", 2), ("_3d", 3), ("", 2)):
     BY_HAND[f"aten.grid_sampler{_name}.default"] = lambda n=_n: [_f(2, 3, *[5] * n), _f(2, *[4] * n, n), 0, 0, False]
