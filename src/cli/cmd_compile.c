@@ -74,6 +74,7 @@ static const ty_cli_opt opts[] = {
   { "dynamic", 0, "NAME=1..8x2..512", "sizes that stay open, and between what (2..: no end);\nonly what was exported with dynamic shapes is open" },
   { "precision", 0, "NAME", "numbers of matrix products: " PRECISIONS },
   { "weights", 0, "FORMAT", "those of linear layers in few bits: int8 (inputs of such layers, too), or weights\nalone: int8wo, int4 (a scale for 64 values), int4g32, int4g128" },
+  { "verbose", 'v', NULL, "how long it took" },
   { 0 },
 };
 const ty_cli_command ty_cli_compile = { "compile", "ARCHIVE", "makes a shared library that needs nothing but libc",

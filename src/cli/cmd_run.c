@@ -8,7 +8,7 @@
 #include "cli/model.h"
 #include "cli/npy.h"
 
-/* Least and greatest value and mean, for a line about an output. */
+/* Least and greatest value and mean, at the end of a line about an output. */
 static void figures(const tuyere_tensor *t, size_t n, ty_str *o) {
   double lo = INFINITY, hi = -INFINITY, sum = 0;
   size_t nans = 0;
@@ -27,6 +27,7 @@ static void figures(const tuyere_tensor *t, size_t n, ty_str *o) {
     if (isnan(x)) { nans++; continue; }
     lo = fmin(lo, x), hi = fmax(hi, x), sum += x;
   }
+  ty_str_add(o, n ? ": " : "");
   if (n > nans) ty_str_add(o, "min %.6g, max %.6g, mean %.6g", lo, hi, sum / (double)(n - nans));
   if (nans) ty_str_add(o, "%s%zu NaN", n > nans ? ", " : "", nans);
 }
@@ -67,7 +68,7 @@ static int output(ty_cli *c, const ty_cli_model *m, tuyere_session *s, int i, co
     ty_str_free(&name);
     ty_str_add(&line, " -> %s", path.p ? path.p : "");
   }
-  if (!dir || c->verbose) { ty_str_add(&line, ": "); figures(&t, n, &line); }
+  if (!dir || c->verbose) figures(&t, n, &line);
   if (!code && !c->quiet) puts(line.p ? line.p : "");
   ty_str_free(&line);
   ty_str_free(&path);
@@ -96,7 +97,7 @@ static int run(ty_cli *c) {
     char a[32], b[32];
     ty_cli_time(a, s.compile_seconds);
     ty_cli_time(b, t);
-    printf("compiled in %s, first run %s\n", a, b);
+    printf("%s in %s, first run %s\n", m.archive ? "compiled" : "loaded", a, b);
   }
   ty_cli_session_close(&s);
   ty_cli_model_close(&m);
@@ -108,6 +109,7 @@ static const ty_cli_opt opts[] = {
   { "output", 'o', "DIR", "where outputs are written, a file NAME.npy each;\nwithout it a line about each is printed" },
   { "mode", 'm', "MODE", "compile (default), or eager: operator by operator\nthrough interpreted loops and the library's kernels" },
   { "threads", 't', "N", "threads of a run (default: the cores there are)" },
+  { "verbose", 'v', NULL, "figures of each output that is written, and times" },
   { 0 },
 };
 const ty_cli_command ty_cli_run = { "run", "MODEL", "runs a model on NumPy files",

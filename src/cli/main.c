@@ -8,7 +8,6 @@
 
 const ty_cli_opt ty_cli_common[] = {
   { "quiet", 'q', NULL, "no output but results and errors" },
-  { "verbose", 'v', NULL, "more output" },
   { "help", 'h', NULL, "this text" },
   { 0 },
 };

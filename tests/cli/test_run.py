@@ -231,6 +231,21 @@ def test_quiet(tuyere, tmp_path):
     assert (result.code, result.out, result.err) == (0, "", "") and (tmp_path / "out" / "out.npy").is_file()
 
 
+def test_verbose(tuyere, tmp_path):
+    given = f"-ix={tmp_path}/x.npy"
+    np.save(tmp_path / "x.npy", np.zeros((2, 4), np.float32))
+    lines = tuyere("run", "mlp.pt2", given, "-o", tmp_path / "out", "-v").out.splitlines()
+    out, time = np.load(tmp_path / "out" / "out.npy"), r"[\d.]+(s|ms|us)"
+    number = r"(-?[\d.]+(?:e-\d+)?)"
+    found = re.fullmatch(rf"out float32 \[2, 3\] -> \S+/out\.npy: min {number}, max {number}, mean {number}", lines[0])
+    assert found and np.allclose([float(x) for x in found.groups()], [out.min(), out.max(), out.mean()], rtol=1e-5), lines
+    assert len(lines) == 2 and re.fullmatch(rf"compiled in {time}, first run {time}", lines[1]), lines
+    lines = tuyere("compile", "mlp.pt2", "-o", tmp_path / "mlp", "--target", "portable", "--verbose").out.splitlines()
+    assert len(lines) == 4 and re.fullmatch(rf"took {time}", lines[3]), lines
+    assert re.match(rf"loaded in {time}, ", tuyere("run", tmp_path / "mlp.so", given, "-v").out.splitlines()[1])
+    assert tuyere("info", "mlp.pt2", "--verbose").code == 2  # only where it changes something
+
+
 def test_full_disk(tuyere, place):
     with open("/dev/full", "w") as full:
         done = subprocess.run([str(BINARY), "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
