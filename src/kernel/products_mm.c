@@ -1,6 +1,7 @@
 /* products_mm.c: one tier's products of bf16x4, by bfmmla; built once a tier that has it. Rows of A become words, two rows together. */
 #include "kernel/tier.h"
 #define MM_MAC(x, b, c) vf_mm16(x, b, c)
+#define MM_ADD(a, b) vf_add(a, b)
 #include "kernel/tmpl/mm_tmpl.h"
 MM_ALL(MM_GEMM)
 MM_ALL(MM_CONV)

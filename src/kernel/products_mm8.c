@@ -1,6 +1,7 @@
 /* products_mm8.c: one tier's products of int8x8, by usmmla; built once a tier that has it. */
 #include "kernel/tier.h"
 #define MM_MAC(x, b, c) vf_mm8(x, b, c)
+#define MM_ADD(a, b) vf_addi(a, b)
 #include "kernel/tmpl/mm_tmpl.h"
 MM_ALL(MM_GEMM)
 #define PRODUCT_UNIT 2

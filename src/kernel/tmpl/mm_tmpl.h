@@ -1,15 +1,10 @@
 /* mm_tmpl.h: the micro-kernels of a tier by instructions that multiply matrices: in each 128 bits of their operands stand two rows of A, or
- * two columns of B, of as many values as 64 bits hold, and 2 x 2 sums. MM_MAC(x, b, c) is the instruction.
+ * two columns of B, of as many values as 64 bits hold, and 2 x 2 sums. MM_MAC(x, b, c) is the instruction, MM_ADD(a, b) adds two such c.
  * Sums c<pair of rows><vector of columns><half of it> are named scalars, as in gemm_tmpl.h; a row's columns are put in order when they
- * are stored. Where mr is odd, the last pair's second row is computed and not stored. */
+ * are stored, and what was there is added then. Where mr is odd, the last pair's second row is computed and not stored. */
 
 #define MM_PAIRS(X) X(0) X(1) X(2) X(3)
-#define MM_START(i, v) \
-  vf c##i##v##0 = vf_zero(), c##i##v##1 = vf_zero(); \
-  if (mr > 2 * i && nv > v && accumulate) { \
-    vf top = vf_load(c + 2 * i * ldc + v * VF_LANES), low = mr > 2 * i + 1 ? vf_load(c + (2 * i + 1) * ldc + v * VF_LANES) : top; \
-    c##i##v##0 = vf_zip(top, low, 0), c##i##v##1 = vf_zip(top, low, 1); \
-  }
+#define MM_START(i, v) vf c##i##v##0 = vf_zero(), c##i##v##1 = vf_zero();
 #define MM_SETUP(i) const float *a##i = a; MM_START(i, 0) MM_START(i, 1) MM_START(i, 2)
 #define MM_POINT(i) a##i = a + run->a + (mr > 2 * i ? 2 * i : 0) * lda;
 #define MM_STEP(i) \
@@ -20,10 +15,12 @@
     if (nv > 2) c##i##20 = MM_MAC(x, b20, c##i##20), c##i##21 = MM_MAC(x, b21, c##i##21); \
   }
 #define MM_LOAD(v) vf b##v##0 = vf_load(r + (nv > v ? 2 * v : 0) * VF_LANES), b##v##1 = vf_load(r + (nv > v ? 2 * v + 1 : 1) * VF_LANES);
+#define MM_ROW(at, sum) vf_store(c + (at), accumulate ? MM_ADD(sum, vf_load(c + (at))) : sum);
 #define MM_KEEP(i, v) \
   if (mr > 2 * i && nv > v) { \
-    vf_store(c + 2 * i * ldc + v * VF_LANES, vf_unzip(c##i##v##0, c##i##v##1, 0)); \
-    if (mr > 2 * i + 1) vf_store(c + (2 * i + 1) * ldc + v * VF_LANES, vf_unzip(c##i##v##0, c##i##v##1, 1)); \
+    vf top = vf_unzip(c##i##v##0, c##i##v##1, 0), low = vf_unzip(c##i##v##0, c##i##v##1, 1); \
+    MM_ROW(2 * i * ldc + v * VF_LANES, top) \
+    if (mr > 2 * i + 1) MM_ROW((2 * i + 1) * ldc + v * VF_LANES, low) \
   }
 #define MM_STORE(i) MM_KEEP(i, 0) MM_KEEP(i, 1) MM_KEEP(i, 2)
 
