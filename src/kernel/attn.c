@@ -5,7 +5,8 @@
  * through scores, softmax and the product with V. o holds the unfinished sums between blocks of keys.
  *
  * Where the format's products take words, those of Q are made for a unit, those of K and V with their packing (pairs of values of a key,
- * pairs of keys), those of the weights in place behind the softmax; its sums and o stay float32, and so does what reads K or V in place. */
+ * pairs of keys; two words together where the format has it so), those of the weights in place behind the softmax; its sums and o stay
+ * float32, and so does what reads K or V in place. */
 #include "kernel/kernel_int.h"
 
 enum {
@@ -17,6 +18,8 @@ enum {
 
 typedef struct attn_plan {
   const ty_products *by;
+  int64_t unit;               /* words of a column that stand together */
+  int64_t together;           /* rows of A that do */
   int64_t deep;               /* rows of a panel of K: d, or the words of d values */
   int64_t keys, rows, blocks; /* blocks: of query rows in a head */
   int64_t dvp;                /* dv in whole vectors */
@@ -42,8 +45,9 @@ static ty_attn attn_fold(const ty_attn *given) {
 /* The unit shrinks when whole ones would leave a thread with over a tenth more than its even share. Scratch is for nt = 1. */
 static attn_plan attn_plan_make(const ty_kernels *ks, const ty_attn *t, int nt) {
   attn_plan p = {.by = ty_products_get(ks, t->format)};
-  if (!p.by->words || p.by->pairs) p.by = ks->f32;
-  p.deep = p.by->words ? ty_format_rows(t->format, t->d) : t->d;
+  if (!p.by->words) p.by = ks->f32;
+  p.unit = ty_format_unit(p.by->format), p.together = p.by->pairs ? 2 : 1;
+  p.deep = ty_format_rows(p.by->format, t->d);
   p.keys = kernel_min(KEYS, kernel_up(kernel_max(1, t->sk), ks->nr));
   p.rows = kernel_max(1, kernel_min(ROWS, t->sq));
   for (;;) {
@@ -70,13 +74,23 @@ size_t ty_attn_f32_scratch(const ty_kernels *ks, const ty_attn *given) {
   return (size_t)attn_plan_make(ks, &t, 1).bytes;
 }
 
+/* Where the a-th of the strips of m rows begins: whole pairs, where rows stand in pairs. */
+static int64_t attn_strip(const attn_plan *p, int64_t m, int64_t a, int64_t strips) {
+  return kernel_min(m, kernel_share(kernel_ceil(m, p->together), a, strips) * p->together);
+}
+
+/* m rows of k values as words, one by one or two together; `to` may be a. */
+static void attn_words(const attn_plan *p, int64_t m, int64_t k, const float *a, int64_t lda, float *to, int64_t ld) {
+  for (int64_t i = 0; i < m; i += p->together) p->by->words(k, a + i * lda, p->together == 2 && i + 1 < m ? a + (i + 1) * lda : NULL, to + i * ld);
+}
+
 /* rows x columns product of a with b in scratch or in place; columns in even runs of up to nr. */
 static void attn_product(const ty_kernels *ks, const ty_products *by, int64_t m, int64_t columns, int64_t k, const float *a, int64_t lda, const float *b,
                          int64_t ldb, float *c, int64_t ldc, int accumulate) {
-  int64_t vectors = kernel_ceil(columns, ks->lanes), runs = kernel_ceil(vectors, ks->nr / ks->lanes);
+  int64_t unit = ty_format_unit(by->format), vectors = kernel_ceil(columns, ks->lanes), runs = kernel_ceil(vectors, ks->nr / ks->lanes);
   for (int64_t r = 0; r < runs; r++) {
     int64_t v0 = kernel_share(vectors, r, runs), nv = kernel_share(vectors, r + 1, runs) - v0, at = v0 * ks->lanes;
-    by->gemm[nv - 1][m - 1](k, a, lda, b + at, ldb, c + at, ldc, accumulate, (const char *)b, 0);
+    by->gemm[nv - 1][m - 1](k, a, lda, b + at * unit, ldb, c + at, ldc, accumulate, (const char *)b, 0);
   }
 }
 
@@ -104,15 +118,15 @@ static void attn_scores(const ty_kernels *ks, const ty_attn *t, const attn_plan 
     return;
   }
   if (p->by->words) {
-    for (int64_t i = 0; i < m; i++) p->by->words(t->d, q + i * t->q_s, NULL, room + i * p->deep);
+    attn_words(p, m, t->d, q, t->q_s, room, p->deep);
     q = room, lda = p->deep;
   }
   int64_t strips = kernel_ceil(m, ks->mr);
   for (int64_t j = 0; j < n; j += ks->nr) {
     int64_t nv = kernel_ceil(kernel_min(ks->nr, n - j), ks->lanes);
     for (int64_t a = 0, r0 = 0; a < strips; a++) {
-      int64_t r1 = kernel_share(m, a + 1, strips);
-      p->by->gemm[nv - 1][r1 - r0 - 1](p->deep, q + r0 * lda, lda, x->kp + j * p->deep, ks->nr, s + r0 * p->ld_s + j, p->ld_s, 0,
+      int64_t r1 = attn_strip(p, m, a + 1, strips);
+      p->by->gemm[nv - 1][r1 - r0 - 1](p->deep, q + r0 * lda, lda, x->kp + j * p->deep, ks->nr * p->unit, s + r0 * p->ld_s + j, p->ld_s, 0,
                                        (const char *)x->kp, 0);
       r0 = r1;
     }
@@ -139,17 +153,19 @@ static void attn_unit(const ty_kernels *ks, const ty_attn *t, const attn_plan *p
   const ty_products *by = x->words ? p->by : ks->f32;
   if (seen > 0) attn_scores(ks, t, p, x, h, i0, i1, s, scratch + p->q_at);
   for (int64_t a = 0, r0 = 0; a < strips; a++) {
-    int64_t r1 = kernel_share(m, a + 1, strips), deep = attn_seen(t, i0 + r1 - 1, x->j0, x->n);
+    int64_t r1 = attn_strip(p, m, a + 1, strips), deep = attn_seen(t, i0 + r1 - 1, x->j0, x->n);
     for (int64_t r = r0; r < r1; r++) {
       int64_t n = attn_seen(t, i0 + r, x->j0, x->n);
       float *sr = s + r * p->ld_s, shrink = 1.0f;
       if (n > 0) shrink = attn_softmax(ks, t, x, h, i0 + r, n, sr, state + 2 * r);
       for (int64_t j = n; j < deep; j++) sr[j] = 0.0f;
-      if (x->words) by->words(deep, sr, NULL, sr);
       if (!x->first && shrink != 1.0f) ks->scale(t->dv, o + r * t->o_s, shrink);
     }
     float *os = o + r0 * t->o_s;
-    if (x->words) deep = ty_format_rows(t->format, deep);
+    if (x->words) {
+      attn_words(p, r1 - r0, deep, s + r0 * p->ld_s, p->ld_s, s + r0 * p->ld_s, p->ld_s);
+      deep = ty_format_rows(by->format, deep);
+    }
     if (deep > 0 && direct) {
       attn_product(ks, by, r1 - r0, t->dv, deep, s + r0 * p->ld_s, p->ld_s, x->v, x->v_s, os, t->o_s, !x->first);
     } else if (deep > 0) {
@@ -168,6 +184,7 @@ static void attn_unit(const ty_kernels *ks, const ty_attn *t, const attn_plan *p
   }
 }
 
+/* Panels of K, through rows of words, which are transposed as floats are; two rows of pairs hold the bits that stand together in turn. */
 static void attn_pack_k(const ty_kernels *ks, const ty_attn *t, const attn_plan *p, const attn_block *x, float *kp) {
   int64_t nr = ks->nr, panels = ty_packed_b_panels((int)nr, x->n);
   if (!p->by->words) {
@@ -175,22 +192,37 @@ static void attn_pack_k(const ty_kernels *ks, const ty_attn *t, const attn_plan 
     return;
   }
   float *rows = kp + p->keys * p->deep;
-  for (int64_t q = 0; q < panels; q++) { /* words are transposed as floats are */
+  for (int64_t q = 0; q < panels; q++, kp += nr * p->deep) {
     int64_t n = kernel_min(nr, x->n - q * nr);
-    for (int64_t i = 0; i < n; i++) p->by->words(t->d, x->k + (q * nr + i) * x->k_s, NULL, rows + i * p->deep);
-    ks->pack_b((int)nr, p->deep, n, rows, 1, p->deep, kp + q * nr * p->deep, 0, 1);
+    const float *k = x->k + q * nr * x->k_s;
+    if (p->together == 1) {
+      attn_words(p, n, t->d, k, x->k_s, rows, p->deep);
+      ks->pack_b((int)nr, p->deep, n, rows, 1, p->deep, kp, 0, 1);
+      continue;
+    }
+    for (int64_t i = 0; i < nr; i += 2) {
+      if (i < n) attn_words(p, kernel_min(2, n - i), t->d, k + i * x->k_s, x->k_s, rows, p->deep);
+      else memset(rows, 0, (size_t)(2 * p->deep) * sizeof *rows);
+      for (int64_t r = 0; r < p->deep; r += 2) memcpy(kp + r * nr + 2 * i, rows + 2 * r, 4 * sizeof *rows);
+    }
   }
 }
 
-/* Rows of V, or words of two of them, dvp apart. zeros: what an odd last one is paired with. */
-static void attn_pack_v(const ty_kernels *ks, const ty_attn *t, const attn_plan *p, const attn_block *x, float *vp, float *zeros) {
-  int64_t per = x->words ? 2 : 1;
-  if (x->words) memset(zeros, 0, (size_t)t->dv * sizeof *zeros);
-  for (int64_t j = 0; j < x->n; j += per, vp += p->dvp) {
-    const float *v = x->v + j * x->v_s;
-    if (x->words) ks->pair(t->dv, v, j + 1 < x->n ? v + x->v_s : zeros, vp);
-    else memcpy(vp, v, (size_t)t->dv * sizeof *vp);
-    for (int64_t d = t->dv; d < p->dvp; d++) vp[d] = 0.0f;
+/* Rows of V, or words of two of them, dvp apart; or such words of four of them, in turn. room: 3 dvp floats. */
+static void attn_pack_v(const ty_kernels *ks, const ty_attn *t, const attn_plan *p, const attn_block *x, float *vp, float *room) {
+  int64_t per = x->words ? 2 * p->unit : 1;
+  float *some = room + p->dvp; /* after zeros, for rows that there are none of */
+  if (x->words) memset(room, 0, (size_t)p->dvp * sizeof *room);
+  for (int64_t j = 0; j < x->n; j += per, vp += p->dvp * p->unit) {
+    const float *v = x->v + j * x->v_s, *row[4];
+    for (int64_t r = 0; r < per; r++) row[r] = j + r < x->n ? v + r * x->v_s : room;
+    float *to = p->unit == 2 ? some : vp;
+    for (int64_t r = 0; r < per; r += 2, to += p->dvp) {
+      if (x->words) ks->pair(t->dv, row[r], row[r + 1], to);
+      else memcpy(to, v, (size_t)t->dv * sizeof *to);
+      for (int64_t d = t->dv; d < p->dvp; d++) to[d] = 0.0f;
+    }
+    for (int64_t d = 0; d < p->dvp && p->unit == 2; d++) vp[2 * d] = some[d], vp[2 * d + 1] = some[p->dvp + d];
   }
 }
 
@@ -213,7 +245,7 @@ static void attn_head(const ty_kernels *ks, const ty_attn *t, const attn_plan *p
     if (rows > V_IN_PLACE || p->dvp != t->dv) {
       x.words = p->by->words != NULL;
       attn_pack_v(ks, t, p, &x, vp, scratch + p->o_at);
-      x.v = vp, x.v_s = p->dvp;
+      x.v = vp, x.v_s = p->dvp * p->unit;
     }
     float *st = state;
     for (int64_t u = u0; u < u1; u++) {

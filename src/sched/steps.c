@@ -272,7 +272,7 @@ static ty_status emit_attention(ty_sc *s, ty_node *n) {
   a.sq = ex(s, q->shape[2]); a.sk = ex(s, k->shape[2]); a.d = ex(s, q->shape[3]); a.dv = ex(s, v->shape[3]);
   for (int i = 0; i < 4; i++) a.mask_stride[i] = a.bias_stride[i] = lit(s, 0);
   a.format = format_of(s, &n->args[8]);
-  if (ty_format_on(ty_program_isa(s->prog), a.format) != a.format) a.format = TY_FORMAT_f32; /* products of matrices are for packed weights only */
+  if (!ty_sc_info(s, o)->fold) a.format = ty_format_on(ty_program_isa(s->prog), a.format);
   if (n->args[3].kind == TY_ARG_VALUE) {
     a.mask_is_bool = n->args[3].value->dtype == TY_bool;
     if (!strides4(s, n->args[3].value, o, &a.mask, &a.mask_off, a.mask_stride)) return ty_fail(s->ctx, TY_INTERNAL, "attention mask is not affine");

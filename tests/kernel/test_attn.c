@@ -51,7 +51,7 @@ static void one_attn(const ty_kernels *ks, int64_t sq, int64_t sk, int64_t d, in
   if (sq * sk > 100000) t.b = t.hkv = t.hq = 1;
   t.causal = how & CAUSAL;
   t.empty_nan = how & 1;
-  t.format = how & IN_BF16 ? TY_FORMAT_bf16 : TY_FORMAT_f32;
+  if (how & IN_BF16) t.format = ty_products_get(ks, TY_FORMAT_bf16x4)->words ? TY_FORMAT_bf16x4 : TY_FORMAT_bf16;
   guarded q, k, v, o;
   int64_t floats;
   if (how & MERGED) { /* [b, s, h, d] views with a gap between rows */

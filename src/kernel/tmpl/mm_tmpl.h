@@ -7,14 +7,20 @@
 #define MM_START(i, v) vf c##i##v##0 = vf_zero(), c##i##v##1 = vf_zero();
 #define MM_SETUP(i) const float *a##i = a; MM_START(i, 0) MM_START(i, 1) MM_START(i, 2)
 #define MM_POINT(i) a##i = a + run->a + (mr > 2 * i ? 2 * i : 0) * lda;
-#define MM_STEP(i) \
-  if (mr > 2 * i) { \
-    vf x = vf_four(a##i + 2 * p); \
+#define MM_MULTIPLY(i, words) { \
+    vf x = words; \
     c##i##00 = MM_MAC(x, b00, c##i##00), c##i##01 = MM_MAC(x, b01, c##i##01); \
     if (nv > 1) c##i##10 = MM_MAC(x, b10, c##i##10), c##i##11 = MM_MAC(x, b11, c##i##11); \
     if (nv > 2) c##i##20 = MM_MAC(x, b20, c##i##20), c##i##21 = MM_MAC(x, b21, c##i##21); \
   }
 #define MM_LOAD(v) vf b##v##0 = vf_load(r + (nv > v ? 2 * v : 0) * VF_LANES), b##v##1 = vf_load(r + (nv > v ? 2 * v + 1 : 1) * VF_LANES);
+#define MM_FETCH \
+  __builtin_prefetch(ahead); \
+  if (2 * nv * VF_LANES > 16 && step > 64) __builtin_prefetch(ahead + 64); \
+  if (2 * nv * VF_LANES > 32 && step > 64) __builtin_prefetch(ahead + 128); \
+  MM_LOAD(0) MM_LOAD(1) MM_LOAD(2) \
+  r += ldb, ahead += step;
+#define MM_STEP(i) if (mr > 2 * i) MM_MULTIPLY(i, vf_four(a##i + 2 * p))
 #define MM_ROW(at, sum) vf_store(c + (at), accumulate ? MM_ADD(sum, vf_load(c + (at))) : sum);
 #define MM_KEEP(i, v) \
   if (mr > 2 * i && nv > v) { \
@@ -22,6 +28,9 @@
     MM_ROW(2 * i * ldc + v * VF_LANES, top) \
     if (mr > 2 * i + 1) MM_ROW((2 * i + 1) * ldc + v * VF_LANES, low) \
   }
+/* One pair of rows: a step for each of the four sets of sums in turn, or their chains would set the pace. */
+#define MM_TURN(i) { MM_FETCH MM_MULTIPLY(i, vf_four(a0 + 2 * p + 4 * i)) }
+#define MM_JOIN(v, half) c0##v##half = MM_ADD(MM_ADD(c0##v##half, c1##v##half), MM_ADD(c2##v##half, c3##v##half));
 #define MM_STORE(i) MM_KEEP(i, 0) MM_KEEP(i, 1) MM_KEEP(i, 2)
 
 VF_FN void mm_body(const int mr, const int nv, int64_t runs, const ty_conv_run *restrict run, const float *restrict a, int64_t lda, const float *restrict b,
@@ -30,13 +39,11 @@ VF_FN void mm_body(const int mr, const int nv, int64_t runs, const ty_conv_run *
   for (const ty_conv_run *end = run + runs; run < end; run++) {
     MM_PAIRS(MM_POINT)
     const float *r = b + run->b * ldb;
-    for (int64_t p = 0; p < run->k; p += 2, r += ldb, ahead += step) {
-      __builtin_prefetch(ahead);
-      if (nv > 2 && step > 64) __builtin_prefetch(ahead + 64), __builtin_prefetch(ahead + 128);
-      MM_LOAD(0) MM_LOAD(1) MM_LOAD(2)
-      MM_PAIRS(MM_STEP)
-    }
+    int64_t p = 0;
+    for (; mr <= 2 && p + 8 <= run->k; p += 8) { MM_PAIRS(MM_TURN) }
+    for (; p < run->k; p += 2) { MM_FETCH MM_PAIRS(MM_STEP) }
   }
+  if (mr <= 2) { MM_JOIN(0, 0) MM_JOIN(0, 1) MM_JOIN(1, 0) MM_JOIN(1, 1) MM_JOIN(2, 0) MM_JOIN(2, 1) }
   MM_PAIRS(MM_STORE)
 }
 

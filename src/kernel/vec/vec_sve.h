@@ -38,12 +38,8 @@ VF_FN vf vf_less(vf a, vf b, vf x, vf y) { return svsel_f32(svcmplt_f32(VF_ALL_,
 VF_FN vf vf_round(vf x) { return svrintn_f32_x(VF_ALL_, x); }
 VF_FN vf vf_scale2(vf p, vf n) { return svscale_f32_x(VF_ALL_, p, svcvt_s32_f32_x(VF_ALL_, n)); }
 VF_FN vf vf_keep(vf x) { return x; }
-VF_FN svuint32_t vf_rounded_(vf x) {
-  svuint32_t u = svreinterpret_u32_f32(x), low = svand_n_u32_x(VF_ALL_, svlsr_n_u32_x(VF_ALL_, u, 16), 1);
-  return svsel_u32(svcmpuo_f32(VF_ALL_, x, x), svorr_n_u32_x(VF_ALL_, u, 0x400000), svadd_u32_x(VF_ALL_, svadd_n_u32_x(VF_ALL_, u, 0x7fff), low));
-}
 VF_FN vf vf_words(vf even, vf odd) {
-  return svreinterpret_f32_u32(svorr_u32_x(VF_ALL_, svlsr_n_u32_x(VF_ALL_, vf_rounded_(even), 16), svand_n_u32_x(VF_ALL_, vf_rounded_(odd), 0xffff0000u)));
+  return svreinterpret_f32_bf16(svcvtnt_bf16_f32_x(svcvt_bf16_f32_x(VF_ALL_, even), VF_ALL_, odd));
 }
 VF_FN vf vf_permute(vf x, const int32_t *from) { return svtbl_f32(x, svreinterpret_u32_s32(svld1_s32(VF_ALL_, from))); }
 VF_FN vf vf_whole(vf i) { return svcvt_f32_s32_x(VF_ALL_, svreinterpret_s32_f32(i)); }
@@ -65,10 +61,7 @@ VF_FN void vf_bytes(uint8_t *to, vf x, int32_t zero) {
 VF_FN vf vf_four(const float *p) { return svld1rq_f32(VF_ALL_, p); }
 VF_FN vf vf_zip(vf a, vf b, int high) { return high ? VF_64_(svzip2_f64, a, b) : VF_64_(svzip1_f64, a, b); }
 VF_FN vf vf_unzip(vf a, vf b, int odd) { return odd ? VF_64_(svuzp2_f64, a, b) : VF_64_(svuzp1_f64, a, b); }
-VF_FN vf vf_pairs(vf first, vf second) {
-  svbfloat16_t even = svcvt_bf16_f32_x(VF_ALL_, svuzp1_f32(first, second));
-  return svreinterpret_f32_bf16(svcvtnt_bf16_f32_x(even, VF_ALL_, svuzp2_f32(first, second)));
-}
+VF_FN vf vf_pairs(vf first, vf second) { return vf_words(svuzp1_f32(first, second), svuzp2_f32(first, second)); }
 VF_FN vf vf_mm16(vf x, vf b, vf c) { return svbfmmla_f32(c, svreinterpret_bf16_f32(x), svreinterpret_bf16_f32(b)); }
 /* Written out: sums as integers would be copied at each use (gcc 12). */
 #ifdef __clang__
