@@ -115,6 +115,39 @@ static const ar_call *call_copy(ar_importer *im, const char *op, int n, const ty
   return c;
 }
 
+/* as_strided reads its argument's memory, which is what the archive says of strides: a flat copy of the argument, its dims in memory
+ * order, has the same. Where only dims of size 1 differ it is the argument itself (so run_decompositions ends the average over an image). */
+ty_status ar_as_strided(ar_importer *im, ar_call *c, int self) {
+  const ar_value *x = self < 0 ? NULL : &im->values.p[self];
+  const ty_arg *from = named(c, "storage_offset");
+  ty_graph *g = im->g;
+  if (!x || !x->meta.known || c->nargs < 3 || c->args[1].kind != TY_ARG_INTS || c->args[2].kind != TY_ARG_INTS)
+    return ar_fail(&im->at, TY_UNSUPPORTED, "how its argument lies in memory is not known");
+  if (from && from->kind != TY_ARG_NONE && (x->parent >= 0 || x->sealed || x->input >= 0))
+    return ar_fail(&im->at, TY_UNSUPPORTED, "where its argument lies in memory is not known");
+  bool moved = from && from->kind != TY_ARG_NONE && !ty_dim_is(g, from->i, 0);
+  const ar_meta *old = &x->meta;
+  ar_meta m = *old;
+  bool itself = !moved && c->args[1].n == m.rank && c->args[2].n == m.rank;
+  for (int i = 0; i < m.rank && itself; i++) itself = ty_dim_known_eq(g, m.sizes[i], c->args[1].ints[i]), m.strides[i] = c->args[2].ints[i];
+  if (itself && same_layout(g, old, &m) == AR_YES) {
+    c->op = "aten.alias.default";
+    c->nargs = 1;
+    return TY_OK;
+  }
+  int by[TY_MAX_RANK]; /* dims by stride, the greatest first */
+  ty_dim order[TY_MAX_RANK];
+  for (int i = 0; i < m.rank; i++) {
+    int k = i;
+    for (int64_t a, b; k > 0 && ty_dim_is_const(g, old->strides[by[k - 1]], &a) && ty_dim_is_const(g, old->strides[i], &b) && a < b; k--) by[k] = by[k - 1];
+    by[k] = i;
+  }
+  for (int i = 0; i < m.rank; i++) order[i] = ty_dim_const(g, by[i]), m.sizes[i] = old->sizes[by[i]], m.strides[i] = old->strides[by[i]];
+  if (contiguous(g, &m) != AR_YES) return ar_fail(&im->at, TY_UNSUPPORTED, "its argument has gaps in memory, or overlaps");
+  ty_arg args[] = {c->args[0], {.kind = TY_ARG_INTS, .n = m.rank, .ints = order}};
+  return build(im, "aten.permute.default", 2, args, (const char *const[]){NULL, NULL}, c->loc, &c->args[0].value);
+}
+
 /* The graph's input for a parameter, at its first use. */
 static ty_status first_use(ar_importer *im, int i, ty_value **out) {
   ar_value *x = &im->values.p[i];

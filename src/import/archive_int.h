@@ -153,5 +153,6 @@ ty_status ar_read(ar_importer *, int value, ty_value **out);
 ty_status ar_write(ar_importer *, int value, ty_value *now);
 /* The results of a call whose argument 0 is `self` (-1: none): views of it, copies, or new memory, as the operator has it. */
 ty_status ar_results(ar_importer *, const ar_call *, int self, ty_node *, int n, const int *values);
+ty_status ar_as_strided(ar_importer *, ar_call *, int self); /* makes the call one that a flat copy of its argument has the answer of */
 const char *ar_target(const char *target); /* without "torch.ops." */
 #endif

@@ -382,7 +382,6 @@ static ty_status arguments(ar_importer *im, const ar_scope *s, const node_view *
 /* The builder's answer; what it calls invalid is the archive's fault. */
 static ty_status call(ar_importer *im, const ar_call *c, ty_node **node) {
   ty_ctx_clear(im->ctx);
-  if (!strcmp(c->op, "aten.as_strided.default")) return ar_fail(&im->at, TY_UNSUPPORTED, "how its argument lies in memory is not followed");
   ty_status st = ty_build(im->g, c->op, c->nargs, c->args, c->names, c->loc, node);
   return st == TY_INVALID ? ar_fail(&im->at, TY_INVALID, "%s", ar_reason(im)) : st;
 }
@@ -477,6 +476,7 @@ static ty_status operator(ar_importer *im, ar_scope *s, const node_view *n) {
   for (int i = 0; i < count; i++)
     if (r[i].kind) return ar_fail(&im->at, TY_UNSUPPORTED, "a number that is taken out of a tensor");
   if (count == 1 && r[0].name && trains(&c)) return batch_norm(im, s, n, &c, r[0].name);
+  if (!strcmp(c.op, "aten.as_strided.default")) TY_TRY(ar_as_strided(im, &c, self));
   ty_node *node;
   TY_TRY(call(im, &c, &node));
   if (node->nouts != count) return ar_fail(&im->at, TY_UNSUPPORTED, "%d results inferred, the archive says %d", node->nouts, count);

@@ -352,6 +352,7 @@ static ty_status sym_line(parser *c) {
   if (eat(c, "hint")) TY_TRY(integer(c, &hint));
   int before = ty_dim_nsyms(c->g);
   if (before >= 4096) return fail_at(c, at, "too many symbols");
+  if (before && ty_dim_sym(c->g, before - 1)->extent >= 0) return fail_at(c, at, "symbol %s is declared after a ty.remap", name);
   if (ty_dim_symbol(c->g, name, lo, hi, hint) < 0) return refused(c, at, TY_INVALID);
   if (ty_dim_nsyms(c->g) == before) return fail_at(c, at, "symbol %s is declared twice", name);
   return TY_OK;

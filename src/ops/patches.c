@@ -131,7 +131,7 @@ ty_status ty_col2im_lower(ty_graph *g, ty_node *n, ty_value **rep) {
 }
 
 /* ---- as_strided(self, size, stride, storage_offset): the importers see to it that self lies contiguous, from the start of its memory ---- */
-static ty_status strided_of(ty_graph *g, const ty_node *n, ty_dim *at) {
+ty_status ty_as_strided_infer(ty_graph *g, ty_node *n) {
   ty_value *x = ty_o_val(n, 0);
   int rank, strides;
   const ty_dim *size = ty_o_ints(n, 1, &rank), *stride = ty_o_ints(n, 2, &strides);
@@ -139,29 +139,21 @@ static ty_status strided_of(ty_graph *g, const ty_node *n, ty_dim *at) {
   if (x->strides) return ty_fail(g->ctx, TY_UNSUPPORTED, "as_strided of what is not contiguous");
   if (rank != strides || rank > TY_MAX_RANK) return ty_fail(g->ctx, TY_INVALID, "as_strided: %d sizes and %d strides", rank, strides);
   if (ty_dim_get(g, last)->lo < 0) return ty_fail(g->ctx, TY_UNSUPPORTED, "as_strided: the offset may be negative");
-  *at = last;
   bool empty = false;
   for (int i = 0; i < rank; i++) {
     if (ty_dim_get(g, stride[i])->lo < 0) return ty_fail(g->ctx, TY_UNSUPPORTED, "as_strided: a stride may be negative");
     empty |= ty_dim_is(g, size[i], 0);
-    *at = ty_dim_add(g, *at, ty_dim_mul(g, ty_dim_index(g, i), stride[i]));
     last = ty_dim_add(g, last, ty_dim_mul(g, ty_dim_sub(g, size[i], one), stride[i]));
   }
-  if (empty || ty_o_le(g, ty_dim_add(g, last, one), ty_o_numel(g, x))) return TY_OK;
-  return ty_fail(g->ctx, TY_UNSUPPORTED, "as_strided: not known to stay inside its argument");
-}
-ty_status ty_as_strided_infer(ty_graph *g, ty_node *n) {
-  ty_dim at;
-  int rank;
-  const ty_dim *size = ty_o_ints(n, 1, &rank);
-  TY_TRY(strided_of(g, n, &at));
-  return ty_o_out(g, n, ty_o_val(n, 0)->dtype, rank, size);
+  if (!empty && !ty_o_le(g, ty_dim_add(g, last, one), ty_o_numel(g, x))) return ty_fail(g->ctx, TY_UNSUPPORTED, "as_strided: not known to stay inside its argument");
+  return ty_o_out(g, n, x->dtype, rank, size);
 }
 ty_status ty_as_strided_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   ty_value *x = ty_o_val(n, 0), *o = n->outs[0];
-  ty_dim at, flat = ty_o_numel(g, x);
-  TY_TRY(strided_of(g, n, &at));
+  const ty_dim *stride = n->args[2].ints;
+  ty_dim at = ty_o_none(n, 3) ? ty_dim_const(g, 0) : n->args[3].i, flat = ty_o_numel(g, x);
   if (ty_dim_get(g, ty_o_numel(g, o))->hi == 0) return ty_o_done(g, rep, ty_c_full(g, o->dtype, o->rank, o->shape, 0));
+  for (int i = 0; i < o->rank; i++) at = ty_dim_add(g, at, ty_dim_mul(g, ty_dim_index(g, i), stride[i]));
   return ty_o_done(g, rep, ty_c_remap(g, ty_c_reshape(g, x, 1, &flat), o->rank, o->shape, &at));
 }
 

@@ -264,8 +264,16 @@ def keeps_its_type(x):
     return f, n, f.exp_()
 
 
+def strided(x):
+    windows = (x - 1).t().as_strided((7, 3, 2), (4, 2, 1))  # of memory, where dims lie the other way round
+    later = (x + 1).as_strided((4, 2), (8, 1), 5)
+    same = (x * 2).as_strided((4, 8), (8, 1))
+    image = torch.nn.functional.relu(x.view(1, 4, 2, 4)).contiguous(memory_format=torch.channels_last)
+    return windows, later, same, image.as_strided((1, 8, 4), (99, 4, 1)), image.mean((2, 3), keepdim=True) * 2
+
+
 @DIALECTS
-@pytest.mark.parametrize("function", [overwrite, several_views, copies_do_not_share, keeps_its_type])
+@pytest.mark.parametrize("function", [overwrite, several_views, copies_do_not_share, keeps_its_type, strided])
 def test_in_place(tmp_path, function, core):
     check(tmp_path, Call(function), (torch.randn(4, 8),), core=core, names=["args_0"])
 
@@ -354,6 +362,18 @@ def test_changed_memory_that_is_not_followed_is_declined(tmp_path):
     path, _ = save(tmp_path, Call(f), (torch.randn(4, 8),))
     code, text = tool("look", path)
     assert code == 3 and "aten.add_.Tensor: a write to memory that other tensors may share" in text, text
+
+
+def test_as_strided_of_memory_that_is_not_known_is_declined(tmp_path):
+    def f(x):
+        wide, part = x.expand(2, 4, 8), (x + 1)[1:]
+        return wide.as_strided((4, 8), (8, 1)), part.as_strided((4,), (1,), 2), part.as_strided((40,), (1,))
+
+    path, _ = save(tmp_path, Call(f), (torch.randn(4, 8),))
+    code, text = tool("look", path)
+    assert code == 3
+    for why in ("its argument has gaps in memory, or overlaps", "where its argument lies in memory is not known", "as_strided: not known to stay inside"):
+        assert f"aten.as_strided.default: {why}" in text, text
 
 
 # ---- Higher-order operators, and what is declined ----

@@ -190,6 +190,7 @@ static void test_refusals(void) {
   refuse("%0: f32[4] = input \"a\n\"\noutput\n", "does not end");
   refuse("sym a in [3, 2]\noutput\n", "empty range");
   refuse("sym a in [2, 3]\nsym a in [2, 3]\noutput\n", "twice");
+  refuse("%0: f32[4] = input\n%1: f32[4] = ty.remap(%0, [4], [_0])\nsym a in [2, 3]\noutput\n", "3:5: symbol a is declared after a ty.remap");
   refuse("output\noutput\n", "2:1: text after");
   char deep[2000] = "%0: f32[";
   for (int i = 0; i < 900; i++) strcat(deep, "(");
