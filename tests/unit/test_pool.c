@@ -218,7 +218,7 @@ static void test_fork(void) {
 
 /* Exit while another thread is in a run: no hang, no crash. */
 static void test_exit_midrun(void) {
-  if (SLOW) return;
+  if (SLOW || check_emulated()) return;
   for (int i = 0; i < 5; i++) {
     pid_t pid = fork();
     if (!pid) {
@@ -269,6 +269,7 @@ static void test_crowded(void) {
 #if SLOW && !defined __clang__
   return;
 #endif
+  if (check_emulated()) return;
   cpu_set_t old, one;
   sched_getaffinity(0, sizeof old, &old);
   CPU_ZERO(&one);
