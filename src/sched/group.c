@@ -148,6 +148,7 @@ static bool join_gemm(ty_sc *s, ty_group *g, ty_node *n, const ty_dim *idx) {
   ty_value *r = g->root;
   if (o->shape[o->rank - 1] != r->shape[r->rank - 1]) return false;
   if (ty_sc_flat(s->g, o->rank, o->shape, idx) != ty_sc_flat(s->g, r->rank, r->shape, g->idx)) return false;
+  if (ty_dim_product(s->g, o->rank, o->shape) != ty_dim_product(s->g, r->rank, r->shape)) return false; /* the first rows of it only */
   g->anchor = n;
   return true;
 }
