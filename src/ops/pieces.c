@@ -308,23 +308,26 @@ ty_status ty_slice_scatter_infer(ty_graph *g, ty_node *n) {
   for (int i = 0; i < x->rank; i++) TY_TRY(ty_o_same(g, src->shape[i], i == d ? len : x->shape[i], "slice_scatter"));
   return ty_o_out_like(g, n, x);
 }
-/* With step 1 three pieces are joined; else src is read where the stepped slice stands. */
+/* x with src in place of len elements along d, from start on. */
+static ty_value *replaced(ty_graph *g, ty_value *x, ty_value *src, int d, ty_dim start, ty_dim len) {
+  ty_dim end = ty_dim_add(g, start, len), rest = ty_dim_sub(g, x->shape[d], end);
+  ty_value *parts[3];
+  int cnt = 0;
+  if (!ty_dim_is(g, start, 0)) parts[cnt++] = ty_c_slice(g, x, d, ty_dim_const(g, 0), 1, start);
+  parts[cnt++] = src;
+  if (!ty_dim_is(g, rest, 0)) parts[cnt++] = ty_c_slice(g, x, d, end, 1, rest);
+  return join(g, parts, cnt, d);
+}
+/* With a step src is read where the stepped slice stands. */
 ty_status ty_slice_scatter_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   ty_value *x = ty_o_val(n, 0), *src = ty_c_cast(g, ty_o_val(n, 1), x->dtype), *idx[TY_MAX_RANK];
-  ty_dim start, len, z = ty_dim_const(g, 0);
+  ty_dim start, len;
   int64_t step;
-  int d, cnt = 0;
+  int d;
   TY_TRY(ty_o_dim(g, n, 2, x->rank, &d));
   TY_TRY(ty_o_slice_range(g, n, 3, x->shape[d], &start, &step, &len));
   if (ty_dim_is(g, len, 0)) return ty_o_done(g, rep, x);
-  if (step == 1) {
-    ty_dim end = ty_dim_add(g, start, len), rest = ty_dim_sub(g, x->shape[d], end);
-    ty_value *parts[3];
-    if (!ty_dim_is(g, start, 0)) parts[cnt++] = ty_c_slice(g, x, d, z, 1, start);
-    parts[cnt++] = src;
-    if (!ty_dim_is(g, rest, 0)) parts[cnt++] = ty_c_slice(g, x, d, end, 1, rest);
-    return ty_o_done(g, rep, join(g, parts, cnt, d));
-  }
+  if (step == 1) return ty_o_done(g, rep, replaced(g, x, src, d, start, len));
   ty_value *zero = ty_o_num(g, TY_i64, 0), *at = ty_o2(g, TY_P_sub, ty_c_iota(g, x->rank, x->shape, d), ty_o_dimval(g, start, TY_i64));
   ty_value *k = ty_o_num(g, TY_i64, (double)step), *q = ty_o2(g, TY_P_floordiv, at, k);
   ty_value *hit = ty_o2(g, TY_P_and, ty_o2(g, TY_P_ge, at, zero), ty_o2(g, TY_P_eq, ty_o2(g, TY_P_rem, at, k), zero));
@@ -356,8 +359,7 @@ ty_status ty_select_scatter_lower(ty_graph *g, ty_node *n, ty_value **rep) {
   TY_TRY(ty_o_int(g, n, 3, &at));
   ty_dim pos = ty_dim_const(g, at);
   if (at < 0) pos = ty_dim_add(g, x->shape[d], pos);
-  ty_value *hit = ty_o2(g, TY_P_eq, ty_c_iota(g, x->rank, x->shape, d), ty_o_dimval(g, pos, TY_i64));
-  return ty_o_done(g, rep, ty_o_sel(g, hit, ty_o_unsqueeze(g, ty_c_cast(g, src, x->dtype), d), x));
+  return ty_o_done(g, rep, replaced(g, x, ty_o_unsqueeze(g, ty_c_cast(g, src, x->dtype), d), d, pos, ty_dim_const(g, 1)));
 }
 
 /* ---- pixel_shuffle(self, r) and its inverse (param 1) ---- */

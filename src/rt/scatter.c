@@ -21,21 +21,28 @@ JOIN(i64, int64_t, uint64_t, false)
 JOIN(f32, float, float, true)
 JOIN(f64, double, double, true)
 
-/* A thread has a share of the table's rows and passes over the others: no two threads write one row, and each row's order stays. */
+/* Numbers of 4 or 8 bytes take a row's place one by one; else rows are copied. */
+static inline void set(char *d, const char *s, int64_t bytes) {
+  if (bytes == 4) memcpy(d, s, 4);
+  else if (bytes == 8) memcpy(d, s, 8);
+  else memcpy(d, s, (size_t)bytes);
+}
+
+/* The table may be the result itself. A thread has a share of the table's rows and passes over the others: no two threads write one row, and each row's order stays. */
 void ty_rt_scatter(const rt_routine *r, int tid, int nt) {
   int64_t rows = r->size[0], count = r->size[1], width = r->size[2], bytes = ty_dtype_size(r->dtype) * width;
   int64_t lo = rt_share(rows, tid, nt), hi = rt_share(rows, tid + 1, nt);
   const int64_t *index = r->in[1];
   const char *src = r->in[2];
   char *out = r->out;
-  if (hi > lo && bytes) memcpy(out + lo * bytes, (const char *)r->in[0] + lo * bytes, (size_t)((hi - lo) * bytes));
+  if (hi > lo && bytes && out != r->in[0]) memcpy(out + lo * bytes, (const char *)r->in[0] + lo * bytes, (size_t)((hi - lo) * bytes));
   for (int64_t j = 0; j < count; j++) {
     int64_t at = index[j];
     if (at < 0 || at >= rows) { *r->fault = 1; continue; }
     if (at < lo || at >= hi) continue;
     void *d = out + at * bytes;
     const void *s = src + j * bytes;
-    if (r->which == TY_SCATTER_SET) { memcpy(d, s, (size_t)bytes); continue; }
+    if (r->which == TY_SCATTER_SET) { set(d, s, bytes); continue; }
     switch (r->dtype) {
     case TY_bool: case TY_u8: join_u8(r->which, d, s, width); break;
     case TY_i8: join_i8(r->which, d, s, width); break;

@@ -225,7 +225,7 @@ static void visit(ty_sc *s, ty_node *n) {
       ty_dim at = off;
       off = ty_dim_add(s->g, off, x->shape[dim]);
       while (ty_sc_is_view(z->def)) z = z->def->args[0].value;
-      if (i->alias || (ty_sc_info(s, z)->joined == n && ty_sc_info(s, z)->joined_at == k)) {
+      if (i->alias || ty_sc_info(s, z)->changes || (ty_sc_info(s, z)->joined == n && ty_sc_info(s, z)->joined_at == k)) {
         need_memory(s, x, !i->fold);
         continue;
       }

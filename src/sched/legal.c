@@ -144,13 +144,21 @@ static void fix(ty_sc *s, ty_arg *a, ty_node *n, bool rows, bool unit) {
   if (!ok) a->value = copy_before(s, v, n);
 }
 
+/* The copy is made in the shape that was reshaped last: no number of an element is taken to pieces for it. */
 static void contiguous(ty_sc *s, ty_arg *a, ty_node *n) {
-  ty_value *v = a->value, *base;
+  ty_value *v = a->value, *base, *z = v;
   ty_dim off, st[TY_MAX_RANK], want[TY_MAX_RANK];
   bool ok = ty_sc_layout(s, v, &base, &off, st) && ty_dim_is(s->g, off, 0);
   ty_sc_contiguous(s->g, v->rank, v->shape, want);
   for (int i = 0; i < v->rank && ok; i++) ok = ty_sc_single(s->g, v->shape[i]) || st[i] == want[i];
-  if (!ok) a->value = copy_before(s, v, n);
+  if (ok) return;
+  while (z->def && z->def->op == TY_OP_reshape) z = z->def->args[0].value;
+  z = copy_before(s, z, n);
+  ty_graph_at(s->g, n);
+  a->value = ty_c_reshape(s->g, z, v->rank, v->shape);
+  ty_graph_at(s->g, NULL);
+  if (!a->value || !info_room(s)) { s->failed = true; a->value = v; }
+  else facts_of(s, a->value->def);
 }
 
 /* Batch dims of a product: operands are expanded to the output's batch, and copied when two batch dims do not say it. */

@@ -24,6 +24,13 @@ typedef struct ty_vinfo {
   ty_dim store_off, *store_stride;
   ty_node *joined; int joined_at; /* the cat it was put in place for, as which operand */
   bool alias;       /* a cat whose operands lie side by side already */
+  int uses;         /* by nodes that are no views, and as an output */
+  ty_node *owner;   /* what it becomes by a change in place: a cat or a scatter, whose memory it has; NULL: it stays */
+  int kept;         /* uses found to leave it where it is; changes: all of them do */
+  bool changes;
+  bool single;      /* its memory is written again: nobody else may read what is joined into it */
+  ty_value *before; /* a cat or scatter: what it changes in place */
+  int floor;        /* nodes up to this position write the memory before it */
   int output;       /* graph output whose memory it is computed into, -1 */
   bool run_reads;   /* a fold value that the run part reads: state, not fold arena */
 } ty_vinfo;
@@ -86,7 +93,7 @@ bool ty_sc_collapse_rows(ty_sc *, int rank, const ty_dim *shape, const ty_dim *s
 /* Batch dims [0, rank-2) of shape as at most two with strides; false when they need more. */
 bool ty_sc_batch2(ty_sc *, int nb, const ty_dim *shape, int noperands, const ty_dim *const *strides, ty_dim batch[2], ty_dim (*bstrides)[2]);
 
-/* home.c: operands of a cat are computed into its memory */
+/* home.c: operands of a cat are computed into its memory, and what it only changes a part of lies there */
 ty_status ty_sc_homes(ty_sc *);
 
 /* group.c */

@@ -317,7 +317,7 @@ static ty_status emit_routine(ty_sc *s, ty_node *n) {
   ty_value *x = n->args[0].value, *o = n->outs[0], *base;
   ty_dim off, st[TY_MAX_RANK], size[6] = { -1, -1, -1, -1, -1, -1 };
   int64_t d = 0;
-  ty_step_routine r = { .dtype = x->dtype, .out = ty_sc_place(s, o)->buf };
+  ty_step_routine r = { .dtype = x->dtype, .out = ty_sc_place(s, ty_sc_own_layout(s, o, &off, st))->buf };
   for (int i = 0; i < 4; i++) {
     r.in[i] = -1;
     if (i >= n->nargs || n->args[i].kind != TY_ARG_VALUE) continue;

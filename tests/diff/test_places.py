@@ -1,5 +1,7 @@
 """Reading and writing at places that data give: what OpInfo does not show, such as indices out of range, and memory read by strides."""
 
+import random
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -88,3 +90,78 @@ def test_rows_in_order():
     last = torch.stack([rows[index == k][-1] for k in range(50)])
     assert torch.equal(tuyere.compile(put, x, index, rows)(x, index, rows), last)
     close(tuyere.compile(add, x, index, rows)(x, index, rows), torch.stack([rows[index == k].sum(0) for k in range(50)]))
+
+
+def test_first_rows_of_a_product():
+    """What follows takes some rows of a product only: that is no epilogue of it, though both begin at the same place."""
+    layer, conv = torch.nn.Linear(32, 48), torch.nn.Conv2d(8, 16, 1)
+    x, image = torch.randn(1, 40, 32), torch.randn(1, 8, 6, 6)
+    cases = (
+        (lambda x: layer(x)[:, :5] * 2, (x,)),
+        (lambda x: torch.cat([layer(x)[:, :3], x[:, :2].repeat(1, 1, 2)[..., :48]], 1), (x,)),
+        (lambda x: (x[0] @ x[0].t())[:7].relu(), (x,)),
+        (lambda x: conv(x)[:, :, :2].relu(), (image,)),
+    )
+    for f, args in cases:
+        close(tuyere.compile(f, *args, strict=True)(*args), f(*args))
+
+
+def test_assignments_in_place():
+    """Parts of a tensor that are assigned one after the other are written into one memory: nothing else is copied, and no second one is needed."""
+
+    def assigned(a, index):
+        y = a * 2
+        y[:, 8:16] = a[:, :8].exp()
+        y[2:4, 1] = 3
+        y[:, 20:40].scatter_(1, index, a[:, :20])
+        y.view(64, 16, 16)[:, 3] = 1
+        y[1:9].view(8, 16, 16)[:, 5:7].scatter_add_(2, index[:8, None, :16].expand(8, 2, 16) % 16, a[8:16, :32].reshape(8, 2, 16))
+        return y
+
+    a, index = torch.randn(64, 256), torch.randint(0, 20, (64, 20))
+    assert not fallbacks(assigned, a, index)
+    close(tuyere.compile(assigned, a, index)(a, index), assigned(a, index))
+    memory = tuyere.explain(assigned, a, index).graphs[0].programs[0]["memory"]
+    assert memory["arena"] < 4 * a.numel()  # the indices and what is scattered: the rest is computed into the result
+
+
+def _assignments(seed: int) -> str:
+    """A random program that assigns to parts of tensors, reads what was there before, and what is there later."""
+    draw = random.Random(seed)
+    rows, columns = draw.choice([(6, 8), (5, 6)])
+    starts = ("a * 2", "torch.zeros_like(a)", "a.clone()", "(a + 1).relu()", "a @ b.t() @ a", "torch.cat([a[:2] + 1, a[2:] * 2])")
+    lines, names = [f"t0 = {draw.choice(starts)}"], ["t0"]
+    for _ in range(draw.randint(2, 7)):
+        t, other, new = draw.choice(names), draw.choice(names), f"t{len(names)}"
+        top, left = draw.randint(0, rows - 1), draw.randint(0, columns - 2)
+        high, wide = draw.randint(1, rows - top), draw.randint(1, columns - left)
+        part, corner, which = f"[{top}:{top + high}, {left}:{left + wide}]", f"[:{high}, :{wide}]", draw.randint(0, columns // 2 - 1)
+        sources = (f"a{part}", f"{other}{part} * 3", f"(b{part} + a{part}.sum())", "5.0", f"{other}.sum()", f"(a.t() @ b){corner}")
+        kinds = (
+            *[f"{t}{part} = {draw.choice(sources)}" for _ in range(4)],
+            f"{t}[{top}] = {other}[{rows - 1 - top}] + 1",
+            f"{t}{part}.scatter_(1, i{corner} % {wide}, a{corner})",
+            f"{t}[:, {left}:{left + wide}].scatter_add_(1, i[:, :{wide}] % {wide}, b[:, :{wide}])",
+            f"{t}.view({rows}, {columns // 2}, 2)[:, {which}].scatter_(1, i[:, :2] % 2, a[:, :2])",
+            f"{new} = {draw.choice((f'{t}.clone()', f'{t} + a'))}",
+            f"outs.append({t} * 2)",
+            f"{t}[{top}:{top + high}][:, {left}:{left + wide}].add_({other}{part})",
+            f"q = {t}{part}.clone(); q[0] = 7; {t}{part} = q",
+            f"q = {t}{part}.clone(); {t}[{top}:{top + high}] = 1; outs.append(q[:, :1] + {t}[{top}:{top + high}, :1])",
+        )
+        lines.append(draw.choice(kinds))
+        if lines[-1].startswith(new):
+            names.append(new)
+    shown = ", ".join(draw.sample(names, draw.randint(1, len(names))))
+    return f"rows, columns = {rows}, {columns}\ndef f(a, b, i):\n outs = []\n " + "\n ".join([*lines, f"return [{shown}, *outs]"])
+
+
+def test_random_assignments():
+    """What lies in another's memory is neither read late nor written early."""
+    for seed in range(40):
+        text, space = _assignments(seed), {"torch": torch}
+        exec(text, space)
+        size, f = (space["rows"], space["columns"]), space["f"]
+        args = torch.randn(size), torch.randn(size), torch.randint(0, 99, size)
+        for ours, theirs in zip(tuyere.compile(f, *args, strict=True, no_compiler=True)(*args), f(*args), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4, msg=lambda m, t=text: f"{m}\n{t}")
