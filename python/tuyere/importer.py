@@ -174,7 +174,11 @@ class Importer:
     def _arguments(self, node, schema):
         args, kwargs = [], {}
         for spec, arg in zip(schema.arguments, node.args):
-            args.append(self._no_value(spec.name, arg) if spec.name in _NO_VALUE else self._arg(arg))
+            if spec.name in _NO_VALUE:
+                self._no_value(spec.name, arg)
+                args.append(spec.default_value)
+            else:
+                args.append(self._arg(arg))
         while args and args[-1] is None and schema.arguments[len(args) - 1].name in _NO_VALUE:
             args.pop()
         for name, arg in node.kwargs.items():

@@ -23,6 +23,7 @@
 #define WO_ROW(of, table, un) \
   const ty_products TIER_JOIN(ty_products_##of##__, TIER_NAME) = {.format = TY_FORMAT_##of, .name = TIER_TEXT(TIER_NAME), .few = WO_TABLE(table), .unpack = un};
 WO_ROW(int8wo, WO8, wo8_unpack)
+WO_ROW(int8g32, WO8, wo8_unpack)
 WO_ROW(int4, WO4, wo4_unpack)
 WO_ROW(int4g32, WO4, wo4_unpack)
 WO_ROW(int4g128, WO4, wo4_unpack)

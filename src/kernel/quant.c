@@ -1,6 +1,7 @@
 /* quant.c: packing weights in 8 and 4 bits: one scale a column, or one a group of values of a column, symmetric about zero.
  *
- * int8: scale = largest magnitude / 127, or 1 where all values of a column are whole numbers that a byte holds: these stay what they are. int4: the value of the largest magnitude becomes -8, so that the scale may be negative. A column
+ * int8: scale = largest magnitude / 127, or 1 where all values of a column are whole numbers that a byte holds: these stay what they are; and
+ * with a scale a group, whatever scale makes them whole numbers. int4: the value of the largest magnitude becomes -8, so that the scale may be negative. A column
  * or a group that holds a NaN or an infinity gets the scale NaN: what is computed from it is NaN. */
 #include "kernel/kernel_int.h"
 #include <math.h>
@@ -89,16 +90,38 @@ static void quant_columns8(const quant_source *s, ty_format format, int nr, int6
   }
 }
 
-static void quant_columns4(const quant_source *s, int nr, int64_t k, int group, int64_t at, int64_t wide, uint32_t *to) {
-  float some[DEEP * WIDE], inverse[WIDE];
-  for (int64_t k0 = 0; k0 < k; k0 += group, to += (group / 8 + 1) * nr) {
-    float top[WIDE] = {0}, odd[WIDE] = {0};
-    int64_t kb = kernel_min(group, k - k0);
+/* Where all values of a column are whole multiples of some scale that bytes hold, that scale. */
+static void quant_grids(int64_t kb, int64_t wide, const float *some, const float *top, const float *odd, float *scale, float *inverse) {
+  const float near = 1e-4f; /* of a whole number: other multiples are at least 1/128 away */
+  for (int64_t j = 0; j < wide; j++) {
+    if (odd[j] != odd[j] || inverse[j] == 0.0f) continue;
+    for (int m = 1, most = top[j] < 0 ? 128 : 127; m <= most; m++) {
+      float by = (float)m / fabsf(top[j]);
+      int64_t r = 0;
+      for (; r < kb; r++) {
+        float x = some[r * wide + j] * by;
+        if (fabsf(x - ((x + 12582912.0f) - 12582912.0f)) > near) break;
+      }
+      if (r < kb) continue;
+      scale[j] = fabsf(top[j]) / (float)m, inverse[j] = by;
+      break;
+    }
+  }
+}
+
+static void quant_groups(const quant_source *s, ty_format format, int nr, int64_t k, int64_t at, int64_t wide, uint32_t *to) {
+  const ty_format_info *f = &ty_formats[format];
+  float some[DEEP * WIDE], inverse[WIDE], divide = f->bits == 8 ? 127.0f : -8.0f;
+  for (int64_t k0 = 0; k0 < k; k0 += f->group, to += (f->group / f->per + 1) * nr) {
+    float top[WIDE] = {0}, odd[WIDE] = {0}, *scale = (float *)to + f->group / f->per * nr;
+    int64_t kb = kernel_min(f->group, k - k0);
     quant_block(s, k0, kb, at, wide, some);
     quant_range(kb, wide, some, top, odd, NULL);
-    quant_scales(wide, top, odd, -8.0f, (float *)to + group / 8 * nr, inverse);
-    for (int64_t r = (kb + 7) / 8; r < group / 8; r++) memset(to + r * nr, 0, (size_t)wide * sizeof *to); /* beyond k */
-    quant_words(kb, wide, some, inverse, 8, 1, -8.0f, 7.0f, nr, to, NULL);
+    quant_scales(wide, top, odd, divide, scale, inverse);
+    if (f->bits == 8) quant_grids(kb, wide, some, top, odd, scale, inverse);
+    for (int64_t r = kernel_ceil(kb, f->per); r < f->group / f->per; r++) memset(to + r * nr, 0, (size_t)wide * sizeof *to); /* beyond k */
+    if (f->bits == 8) quant_words(kb, wide, some, inverse, 4, 1, -128.0f, 127.0f, nr, to, NULL);
+    else quant_words(kb, wide, some, inverse, 8, 1, -8.0f, 7.0f, nr, to, NULL);
   }
 }
 
@@ -109,8 +132,8 @@ void kernel_pack_quant(const ty_kernels *ks, ty_format format, int nr, int64_t k
     for (int64_t j = 0; j < nr; j += WIDE) {
       int64_t wide = kernel_min(nr - j, WIDE);
       uint32_t *to = (uint32_t *)dst + p * nr * ty_format_rows(format, k);
-      if (ty_formats[format].bits == 8) quant_columns8(&s, format, nr, k, p * nr + j, wide, to, j);
-      else quant_columns4(&s, nr, k, ty_formats[format].group, p * nr + j, wide, to + j);
+      if (ty_formats[format].group) quant_groups(&s, format, nr, k, p * nr + j, wide, to + j);
+      else quant_columns8(&s, format, nr, k, p * nr + j, wide, to, j);
     }
 }
 

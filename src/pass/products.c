@@ -126,7 +126,7 @@ ty_status ty_pass_merge(ty_graph *g) {
 
 static const char *format_of(const ty_graph *g, const ty_value *w) { return w->dtype == TY_bf16 ? "bf16" : g->format; }
 
-static ty_value *packed_gemm(ty_graph *g, ty_value *x, ty_value *w, const char *format) {
+ty_value *ty_pass_packed_gemm(ty_graph *g, ty_value *x, ty_value *w, const char *format) {
   ty_value *p = ty_make(g, TY_OP_pack, 2, (ty_arg[]){ ty_arg_value(ty_c_cast(g, w, TY_f32)), ty_arg_str(format) });
   if (!p) return NULL;
   ty_arg ga[3] = { ty_arg_value(x), ty_arg_value(p), ty_arg_int(w->shape[0]) };
@@ -152,7 +152,7 @@ static ty_value *packed_conv(ty_graph *g, const bool *c, int nc, ty_node *n) {
     points &= ty_dim_is(g, kernel[i], 1) && ty_dim_is(g, n->args[2].ints[i], 1) && ty_dim_is(g, n->args[3].ints[i], 0) &&
               n->args[6].ints[i] == x->shape[1 + i];
   }
-  if (points && w->id < nc && c[w->id]) return packed_gemm(g, x, ty_c_reshape(g, w, 2, w->shape), format_of(g, w));
+  if (points && w->id < nc && c[w->id]) return ty_pass_packed_gemm(g, x, ty_c_reshape(g, w, 2, w->shape), format_of(g, w));
   ty_arg out = ty_arg_ints(g, d, hint);
   ty_value *p = ty_make(g, TY_OP_conv_pack, 6, (ty_arg[]){ ty_arg_value(ty_c_cast(g, w, TY_f32)), n->args[2], n->args[4], n->args[5], out, ty_arg_str(format_of(g, w)) });
   if (!p) return NULL;
@@ -177,7 +177,7 @@ static ty_value *rewrite(ty_graph *g, const bool *c, int nc, ty_node *n) {
   if (bytes) packs &= ty_dim_is_const(g, w->shape[1], &k) && k <= TY_INT8_K_MAX;
   ty_dim row[2] = { ty_dim_const(g, 1), x->shape[x->rank - 1] };
   if (vec) x = ty_c_reshape(g, x, 2, row);
-  if (packs) r = packed_gemm(g, x, w, linear_format(g, w));
+  if (packs) r = ty_pass_packed_gemm(g, x, w, linear_format(g, w));
   else if (bytes) {
     ty_dim rows[3] = { ty_dim_product(g, x->rank - 1, x->shape), ty_dim_const(g, 1), x->shape[x->rank - 1] };
     r = ty_c_prim(g, TY_P_mul, ty_c_reshape(g, ty_c_cast(g, x, TY_i32), 3, rows), ty_c_cast(g, w, TY_i32), NULL);

@@ -3,7 +3,8 @@
  *
  * With x = (p - zp) * sx and w = (q - zw) * sw, sums over k being exact integers of 32 bits:
  *   x w^T = (p q^T - zp * sum(q) - zw * (sum(p) - k * zp)) * sx * sw
- * With x of float32: x w^T = (x q^T - zw * sum(x)) * sw, from a weight packed as bytes. A weight's scales by groups of k are left: float32. */
+ * With x of float32: x w^T = (x q^T - zw * sum(x)) * sw, from a weight packed as bytes. Where scales and zeros of a weight are by groups of 32
+ * or more along k, bytes are packed with them (`int8g32`), and zeros are a product of their own: x w^T = x (q s)^T - (sums of x by groups) (z s)^T. */
 #include "kernel/kernel.h"
 #include "pass/pass_int.h"
 
@@ -90,9 +91,31 @@ static ty_value *in_bytes(ty_graph *g, grid p, const grid *w, ty_dim k) {
   return p.scale && w->scale ? times(g, y, times(g, p.scale, as_row(g, w->scale))) : times(g, times(g, y, p.scale), as_row(g, w->scale));
 }
 
+/* w: [n, groups of k, a group]. */
+static ty_value *by_groups(ty_graph *g, ty_value *x, ty_value *w) {
+  grid q;
+  int64_t each;
+  if (x->rank < 2 || x->rank == TY_MAX_RANK || !ty_dim_is_const(g, w->shape[2], &each) || each % ty_formats[TY_FORMAT_int8g32].group || !is_grid(g, w, 2, &q))
+    return NULL;
+  with_sign(g, &q);
+  ty_dim rows = w->shape[0], groups = w->shape[1], flat[2] = { rows, x->shape[x->rank - 1] }, all[3] = { rows, groups, ty_dim_const(g, 1) }, split[TY_MAX_RANK];
+  ty_value *whole = ty_c_reshape(g, times(g, ty_c_cast(g, q.bytes, TY_f32), q.scale), 2, flat);
+  ty_value *y = ty_pass_packed_gemm(g, x, whole, ty_formats[TY_FORMAT_int8g32].name);
+  if (!q.zero) return y;
+  ty_value *zeros = ty_c_reshape(g, ty_c_expand(g, times(g, ty_c_cast(g, q.zero, TY_f32), q.scale), 3, all), 2, all);
+  for (int i = 0; i + 1 < x->rank; i++) split[i] = x->shape[i];
+  split[x->rank - 1] = groups, split[x->rank] = w->shape[2];
+  return ty_c_prim(g, TY_P_sub, y, ty_c_linear(g, sum_last(g, ty_c_reshape(g, x, x->rank + 1, split), false), zeros, NULL), NULL);
+}
+
+static ty_value *with_bias(ty_graph *g, const ty_node *n, ty_value *y) {
+  return y && n->args[2].kind == TY_ARG_VALUE ? ty_c_prim(g, TY_P_add, y, n->args[2].value, NULL) : y;
+}
+
 static ty_value *rewrite(ty_graph *g, ty_node *n) {
   ty_value *x = n->args[0].value, *w = n->args[1].value, *o = n->outs[0], *y;
   grid p, q;
+  if (x->dtype == TY_f32 && ty_is_op(w, TY_OP_reshape) && w->def->args[0].value->rank == 3 && w->def->args[0].value->shape[0] == w->shape[0]) return with_bias(g, n, by_groups(g, x, w->def->args[0].value));
   int swapped = ty_is_op(w, TY_OP_permute) ? 1 : 0; /* linear has [n, k], so a permute swaps */
   if (x->dtype != TY_f32 || !is_grid(g, swapped ? w->def->args[0].value : w, 1 - swapped, &q)) return NULL;
   ty_dim k = x->shape[x->rank - 1];
@@ -108,8 +131,7 @@ static ty_value *rewrite(ty_graph *g, ty_node *n) {
     if (q.zero) y = less(g, y, sum_last(g, x, true), ty_c_cast(g, as_row(g, q.zero), TY_f32));
     y = times(g, y, as_row(g, q.scale));
   }
-  y = ty_c_reshape(g, y, o->rank, o->shape);
-  return y && n->args[2].kind == TY_ARG_VALUE ? ty_c_prim(g, TY_P_add, y, n->args[2].value, NULL) : y;
+  return with_bias(g, n, ty_c_reshape(g, y, o->rank, o->shape));
 }
 
 ty_status ty_pass_quant(ty_graph *g) {

@@ -6,6 +6,7 @@ from torch import nn
 from torch.ao.quantization.fx import _decomposed  # noqa: F401 (defines the operators)
 
 import tuyere
+from tuyere.bench import packages
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 Q = torch.ops.quantized_decomposed
@@ -79,6 +80,41 @@ def test_graphs_of_quantised_operators(inputs):
     assert (fast(x) - model(x)).norm() <= 2e-3 * model(x).norm()
 
 
+class Groups(nn.Module):
+    """A linear layer with weights of 8 bits, scales and zeros by groups along its inputs."""
+
+    def __init__(self, k, n, group, least=-128, most=127):
+        super().__init__()
+        self.group = group
+        self.register_buffer("weight", torch.randint(least, most + 1, (n, k), dtype=torch.int8))
+        self.register_buffer("scales", torch.rand(n, k // group) * 0.02)
+        self.register_buffer("zeros", torch.randint(least, most + 1, (n, k // group), dtype=torch.int8))
+        self.bias = nn.Parameter(torch.randn(n))
+
+    def forward(self, x):
+        weight = self.weight.view(-1, self.weight.shape[1] // self.group, self.group).to(torch.float32, False, True)
+        weight = (weight - self.zeros.to(torch.float32).unsqueeze(2)) * self.scales.unsqueeze(2)
+        return nn.functional.linear(x, weight.view_as(self.weight), self.bias)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_scales_by_groups(bits):
+    """Bytes as they are, with their scales; groups of 32 and of twice that; a layer with smaller ones is float32."""
+    ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    model = nn.Sequential(Groups(96, 64, 32, *ends), nn.GELU(), Groups(64, 50, 64, *ends)).eval()
+    x = torch.randn(2, 5, 96)
+    want = model(x)
+    direct = tuyere.compile(model, x, dynamic={0: [1]}, strict=True)
+    for compiled in (direct, torch.compile(model, backend="tuyere", options={"strict": True})):
+        assert (compiled(x) - want).norm() <= 2e-6 * want.norm()
+    assert "in PyTorch" not in str(tuyere.explain(direct, x))
+    assert sum("gemm_int8g32" in name for name in kernels(direct, x)) == 2
+    x = torch.randn(2, 1, 96)
+    assert (direct(x) - model(x)).norm() <= 2e-6 * model(x).norm()
+    small = Groups(64, 32, 16, *ends).eval()
+    check(small, torch.randn(3, 64), kernel="f32")
+
+
 def test_an_input_that_two_layers_share():
     class Two(nn.Module):
         def __init__(self):
@@ -150,19 +186,20 @@ def test_changed_weights_are_packed_again():
     torch.testing.assert_close(fast(x), model(x), rtol=1e-5, atol=1e-5)
 
 
-def torchao():
-    """Models quantised by torchao, each with what the names of its kernels hold (None: weights by groups of k, float32)."""
+def torchao(monkeypatch):
+    """Models quantised by torchao, each with what the names of its kernels hold."""
+    monkeypatch.syspath_prepend(packages.FOLDER)
     ao = pytest.importorskip("torchao.quantization")
     return {
         "weights": (ao.Int8WeightOnlyConfig(), "int8wo"),
         "dynamic": (ao.Int8DynamicActivationInt8WeightConfig(), "of bytes"),
-        "int4 by groups": (ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=ao.PerGroup(32)), "f32"),
+        "int4 by groups": (ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=ao.PerGroup(32)), "int8g32"),
     }
 
 
 @pytest.mark.parametrize("which", ["weights", "dynamic", "int4 by groups"])
-def test_torchao(which):
-    config, kernel = torchao()[which]
+def test_torchao(which, monkeypatch):
+    config, kernel = torchao(monkeypatch)[which]
     from torchao.quantization import quantize_
 
     model, x = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 32)).eval(), torch.randn(3, 128)
@@ -171,8 +208,10 @@ def test_torchao(which):
     fast = torch.compile(model, backend="tuyere", options={"strict": True})
     for compiled in (fast, direct):
         assert (compiled(x) - want).norm() <= 2e-6 * want.norm()
+    assert "in PyTorch" not in str(tuyere.explain(direct, x))
     for names in (kernels(model, x), kernels(direct, x)):
-        assert names and all(kernel in name for name in names)
+        zeros = sum("gemm_f32" in name for name in names) if kernel == "int8g32" else 0
+        assert zeros in (0, 2) and sum(kernel in name for name in names) == len(names) - zeros == 2
     model[0].bias.add_(1)  # what wraps a weight is looked through at each call
     for compiled in (fast, direct):
         assert (compiled(x) - model(x)).norm() <= 2e-6 * model(x).norm()
