@@ -61,9 +61,23 @@ static ty_value *sum_in_turn(ty_graph *g, ty_node *n) {
   return x ? ty_c_reshape(g, x, o->rank, o->shape) : NULL;
 }
 
+/* A mask that lets everything through is none, and a causal one is not read. */
+static ty_value *unmask(ty_graph *g, ty_node *n) {
+  ty_value *in[5], *mask;
+  double c;
+  for (int i = 0; i < 5; i++) in[i] = n->args[i].kind == TY_ARG_VALUE ? n->args[i].value : NULL;
+  if (!(mask = in[3]) || mask->dtype != TY_bool) return NULL;
+  bool all = ty_scalar_const(g, mask, &c) && c == 1;
+  bool causal = !all && !n->args[5].b && mask->rank >= 2 && ty_dim_known_eq(g, mask->shape[mask->rank - 2], in[0]->shape[2]) &&
+                ty_dim_known_eq(g, mask->shape[mask->rank - 1], in[1]->shape[2]) && ty_mask_is_causal(g, mask);
+  if (!all && !causal) return NULL;
+  return ty_c_attention(g, in[0], in[1], in[2], NULL, in[4], causal || n->args[5].b, n->args[6].f, n->args[7].b, n->args[8]);
+}
+
 static ty_value *simplify(ty_graph *g, ty_node *n) {
   ty_value *o = n->outs[0], *x = n->nargs && n->args[0].kind == TY_ARG_VALUE ? n->args[0].value : NULL;
   double c;
+  bool known;
   switch (n->op) {
   case TY_OP_reshape:
     if (ty_same_shape(o, x)) return x;
@@ -81,8 +95,14 @@ static ty_value *simplify(ty_graph *g, ty_node *n) {
   case TY_OP_reduce: return sum_in_turn(g, n);
   case TY_OP_cat: return n->args[0].n == 1 ? n->args[0].values[0] : NULL;
   case TY_OP_matmul: return unmerge(g, n);
+  case TY_OP_attention: return unmask(g, n);
   default: break;
   }
+  if (ty_decided(g, n, &known)) return ty_c_full_int(g, TY_bool, o->rank, o->shape, known);
+  if (n->op == ty_op_of_prim(TY_P_and) && o->dtype == TY_bool)
+    for (int k = 0; k < 2; k++)
+      if (ty_scalar_const(g, n->args[k].value, &c) && c == 1) return ty_c_expand(g, n->args[1 - k].value, o->rank, o->shape);
+  if (n->op == ty_op_of_prim(TY_P_sel) && ty_scalar_const(g, x, &c)) return ty_c_expand(g, n->args[c != 0 ? 1 : 2].value, o->rank, o->shape);
   if ((n->op == ty_op_of_prim(TY_P_mul) || n->op == ty_op_of_prim(TY_P_div)) && ty_dtype_is_float(o->dtype))
     for (int k = 0; k < 2; k++) { /* times one */
       ty_value *y = n->args[1 - k].value;

@@ -20,5 +20,8 @@ static inline bool ty_is_prim_op(const ty_value *v, ty_prim p) { return ty_is_op
 bool ty_same_shape(const ty_value *, const ty_value *);
 bool ty_scalar_const(ty_graph *, const ty_value *, double *value); /* ty.full, looked at through views: the number that its elements are; none of f16 and bf16 */
 ty_value *ty_pass_packed_gemm(ty_graph *, ty_value *x, ty_value *w, const char *format); /* products.c: x w^T, w [n, k] packed in a format */
+/* decide.c */
+bool ty_decided(ty_graph *, const ty_node *, bool *value);    /* a comparison of integers that has one answer for all elements */
+bool ty_mask_is_causal(ty_graph *, const ty_value *mask);     /* true where the index along its last dim is at most that along the one before */
 static inline ty_status ty_pass_nomem(ty_graph *g) { return ty_fail(g->ctx, TY_NOMEM, "no memory in a pass"); }
 #endif
