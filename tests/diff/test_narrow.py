@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import pathlib
 
 import pytest
 import torch
@@ -94,9 +95,10 @@ def test_transformer(name, how, door, request):
 def test_vision(name, how, request):
     if (name, how) != ("resnet18", BF16) and not request.config.getoption("--full"):
         pytest.skip("with --full")
-    pytest.importorskip("torchvision")
-    from tuyere.bench import vision
+    from tuyere.bench import packages, vision
 
+    if not pathlib.Path(packages.FOLDER, "torchvision").exists():
+        pytest.skip("torchvision is not installed")
     example = vision.ENTRIES[name].build(small=True)
     with torch.no_grad():
         verify(example.model, example.args, {}, how, through_compile, tol=1e-2)

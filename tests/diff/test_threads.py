@@ -61,6 +61,42 @@ with torch.no_grad():
     run(f"torch.set_num_threads(usable)\nassert threads() == 1, threads()\n{body}", TUYERE_AFFINITY=str(cpus[0]))
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU is nothing to share")
+def test_two_processes_by_cpuset():
+    """Each of two processes with CPUs of its own takes as many threads as these are, and no thread leaves them, whatever it is asked for."""
+    cpus = sorted(os.sched_getaffinity(0))
+    shares = [cpus[: len(cpus) // 2], cpus[len(cpus) // 2 :]]
+    script = """
+import os
+mine = set(map(int, os.environ["SHARE"].split(",")))
+os.sched_setaffinity(0, mine)
+import torch, tuyere
+from tuyere import _ext
+x = torch.randn(64, 512)
+model = torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.GELU(), torch.nn.Linear(512, 512)).eval()
+with torch.no_grad():
+    f, want = tuyere.compile(model, x), model(x)
+    for _ in range(50):
+        torch.testing.assert_close(f(x), want, rtol=1e-4, atol=1e-5)
+assert 1 <= _ext.threads() <= len(mine), _ext.threads()
+for task in os.listdir("/proc/self/task"):
+    assert os.sched_getaffinity(int(task)) <= mine, task
+"""
+    base = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "TUYERE_NUM_THREADS")}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            env={**base, "SHARE": ",".join(map(str, share)), "TUYERE_AFFINITY": affinity},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for share, affinity in zip(shares, ("cores", "0-4095"))
+    ]
+    for process in both:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-2000:]
+
+
 @pytest.mark.skipif(not os.path.exists("/sys/kernel/mm/transparent_hugepage/enabled"), reason="the kernel has no huge pages")
 def test_large_results_in_huge_pages():
     run("""
