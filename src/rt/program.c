@@ -171,6 +171,7 @@ ty_pexpr ty_program_expr(ty_program *p, ty_pexpr_op op, int64_t v, ty_pexpr a, t
 /* ---- buffers ---- */
 static bool expr_ok(const ty_program *p, ty_pexpr e) { return e >= 0 && e < p->expr.n; }
 
+ty_pexpr ty_program_buffer_bytes(const ty_program *p, ty_pbuf b) { return b >= 0 && b < p->buf.n ? p->buf.p[b].bytes : -1; }
 ty_pbuf ty_program_buffer(ty_program *p, ty_pbuf_kind kind, int index, ty_dtype dtype, ty_pexpr bytes, const char *name) {
   if (p->failed) return -1;
   bool io = kind == TY_PB_INPUT || kind == TY_PB_OUTPUT;

@@ -41,6 +41,7 @@ void ty_program_tune(ty_program *, const ty_tuning *); /* before its first run *
 int ty_program_symbol(ty_program *, const char *name);
 ty_pexpr ty_program_const(ty_program *, int64_t);
 ty_pexpr ty_program_expr(ty_program *, ty_pexpr_op, int64_t value_or_sym, ty_pexpr a, ty_pexpr b); /* hash-consed */
+ty_pexpr ty_program_buffer_bytes(const ty_program *, ty_pbuf);
 ty_pbuf ty_program_buffer(ty_program *, ty_pbuf_kind, int index, ty_dtype, ty_pexpr bytes, const char *name);
 ty_pbuf ty_program_literal(ty_program *, const void *data, size_t bytes);
 

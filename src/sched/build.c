@@ -378,6 +378,7 @@ ty_status ty_sc_build_loop(ty_sc *s, int gi, ty_built *out) {
   b.l->nrowvars = b.nrow;
   out->rows = ty_dim_product(b.g, b.nrow, b.row_ext);
   out->cols = b.col_ext;
+  out->red = b.gr->mode == TY_G_COLRED ? b.red_ext : ty_dim_const(b.g, 1);
   if (b.nrow > TY_MAX_RANK) b.broken = true;
   for (int i = 0; i < b.nrow && !b.broken; i++) b.l->row_par[i] = par_slot(&b, b.row_ext[i]);
   b.l->col_par = par_slot(&b, b.col_ext);

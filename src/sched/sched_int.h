@@ -106,7 +106,7 @@ typedef struct ty_built {
   ty_loop *loop;
   TY_VEC(ty_pbuf) bufs; TY_VEC(bool) writes;
   TY_VEC(ty_pexpr) pars;
-  ty_dim rows, cols;
+  ty_dim rows, cols, red; /* red: of the serial reduction, 1 without */
   ty_str fused; /* names of the operators computed, space-separated */
 } ty_built;
 ty_status ty_sc_build_loop(ty_sc *, int group, ty_built *); /* free the vectors and the text; the loop goes on living */

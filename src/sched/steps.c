@@ -115,6 +115,24 @@ static ty_step_loop loop_step(ty_sc *s, const ty_group *gr, ty_built *b, ty_loop
                          .scratch_fixed = one + 4096, .scratch_per_col = per };
 }
 
+/* What a loop moves: of each buffer no more than it has, and no more than the loop has places to ask for (rows of a table, a part of a cat). */
+static ty_pexpr loop_bytes(ty_sc *s, const ty_built *b, const ty_loop *l) {
+  ty_pexpr sum = lit(s, 0);
+  for (int i = 0; i < b->bufs.n; i++) {
+    ty_dim asked = ty_dim_const(s->g, 0);
+    for (int k = 0; k < l->nodes.n; k++) {
+      const ty_lnode *n = &l->nodes.p[k];
+      if ((n->kind != TY_L_LOAD && n->kind != TY_L_STORE) || n->slot != i) continue;
+      ty_dim times[4] = { b->rows, n->level == TY_LV_ELEM ? b->cols : ty_dim_const(s->g, 1), n->level == TY_LV_ROW || n->phase ? ty_dim_const(s->g, 1) : b->red,
+                          ty_dim_const(s->g, ty_dtype_size(n->mem)) };
+      asked = ty_dim_add(s->g, asked, ty_dim_product(s->g, 4, times));
+    }
+    ty_pexpr most = ty_program_expr(s->prog, TY_PE_MIN, 0, ty_program_buffer_bytes(s->prog, b->bufs.p[i]), ex(s, asked));
+    sum = ty_program_expr(s->prog, TY_PE_ADD, 0, sum, most);
+  }
+  return sum;
+}
+
 static ty_dim gemm_flops(ty_sc *s, ty_dim batch, ty_dim m, ty_dim n, ty_dim k) {
   ty_dim f[5] = { ty_dim_const(s->g, 2), batch, m, n, k };
   return ty_dim_product(s->g, 5, f);
@@ -220,6 +238,7 @@ static ty_status emit_group(ty_sc *s, int gi) {
     ty_hash_hex(l->hash, hex);
     const char *kn = ty_arena_printf(&s->out->arena, "loop_%.8s", hex);
     ty_step_info i = ty_sc_step_info(s, gr->at, *fused ? "" : "copy", fused, gr->root, kn ? kn : "", -1, gr->fold);
+    i.bytes = loop_bytes(s, &b, l);
     ty_program_add_loop(s->prog, &i, &sl);
     ty_sc_record(s, &i, *fused ? fused : "copy", gr->declined, li);
   }
