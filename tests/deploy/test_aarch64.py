@@ -99,6 +99,40 @@ def test_precision(folder, precision, tmp_path):
                 assert apart(outputs(to), eager) < 0.03
 
 
+class Bytes(torch.nn.Module):
+    """Two layers that somebody else quantised: weights of 8 bits with a scale and a zero a row; the second's input in 8 bits, too."""
+
+    def __init__(self):
+        super().__init__()
+        for i, (n, k) in enumerate(((96, 64), (40, 96))):
+            self.register_buffer(f"weight{i}", torch.randint(-128, 128, (n, k), dtype=torch.int8))
+            self.register_buffer(f"scales{i}", torch.rand(n, 1) * 0.02)
+            self.register_buffer(f"zeros{i}", torch.randint(-9, 9, (n, 1)))
+
+    def forward(self, x):
+        x = torch.nn.functional.linear(x, (self.weight0.float() - self.zeros0) * self.scales0)
+        x = torch.clamp(torch.round(x * 20.0) + 99.0, 0, 255).to(torch.uint8)
+        x = (x.float() - 99.0) * 0.05
+        return torch.nn.functional.linear(x, (self.weight1.float() - self.zeros1) * self.scales1)
+
+
+def test_bytes(tmp_path):
+    """A quantised model runs from its bytes on each level: bytes times float32, and bytes times bytes, exact on all of them."""
+    torch.manual_seed(0)
+    model, x = Bytes().eval(), torch.randn(9, 64)
+    with torch.no_grad():
+        torch.export.save(torch.export.export(model, (x,)), tmp_path / "bytes.pt2")
+        want = model(x).numpy()
+    (tmp_path / "in").mkdir()
+    numpy.save(tmp_path / "in" / "x.npy", x.numpy())
+    so = Library().deploy(tmp_path / "bytes.pt2", tmp_path / "bytes", targets=TARGETS)
+    assert (tmp_path / "bytes.weights").stat().st_size < 2 * (96 * 64 + 40 * 96)  # of four times that in float32
+    for cpu in ("cortex-a53", "neoverse-n1", "max,sve=off", "max,sve128=on", "max,sve256=on"):
+        done = run(cpu, so, tmp_path / "in", "--output", tmp_path / cpu)
+        assert done.returncode == 0, done.stderr
+        assert apart(outputs(tmp_path / cpu), [want]) < 2e-6, cpu
+
+
 @pytest.mark.parametrize("cpu", CPUS)
 def test_level(cpu):
     """The probe; and that a level which this CPU lacks cannot be had by asking."""

@@ -505,13 +505,19 @@ static void test_evict(void) {
   const char *dir = use_dir("evict");
   CHECK(build(800) == NK);
   DIR *d = opendir(dir);
-  for (struct dirent *e; (e = readdir(d));) /* these are old */
+  char first[300] = "";
+  for (struct dirent *e; (e = readdir(d));) { /* these are old */
     utimensat(dirfd(d), e->d_name, (struct timespec[]){{1000000, 0}, {1000000, 0}}, 0);
+    if (strstr(e->d_name, ".so")) snprintf(first, sizeof first, "evict/%s", e->d_name);
+  }
   closedir(d);
   put(path_of("evict/.ty-dead.c"), "", 0600);
   utimensat(AT_FDCWD, path_of("evict/.ty-dead.c"), (struct timespec[]){{1000000, 0}, {1000000, 0}}, 0);
   put(path_of("evict/mine.txt"), "", 0600);
-  setenv("TUYERE_CACHE_MB", "0.06", 1); /* a few files of 16 KB */
+  struct stat st;
+  char mb[32];
+  snprintf(mb, sizeof mb, "%.6f", CHECK(!stat(path_of(first), &st)) ? 3.75 * (double)st.st_size / (1 << 20) : 0.06); /* a few files */
+  setenv("TUYERE_CACHE_MB", mb, 1);
   CHECK(build(800) == 0);               /* touched by the hit: now the newest */
   for (int i = 0; i < 10; i++) CHECK(build(810 + i) == NK);
   CHECK(count(dir, ".so") > 0 && count(dir, ".so") <= 5 * NK && count(dir, "mine.txt") == 1);

@@ -201,7 +201,7 @@ static void test_fork(void) {
   CHECK(fork_child_ok(true));
 #endif
   CHECK(ty_pool_run(stress_fn, &s, 0) == 3 && !s.bad); /* the parent's pool is as before */
-  if (SLOW) return; /* TSan's own fork support is for one thread */
+  if (SLOW || check_emulated()) return; /* TSan's own fork support is for one thread */
   pthread_t t;
   pthread_create(&t, NULL, keep_running, NULL);
   bool ok = true;
