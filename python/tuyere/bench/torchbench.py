@@ -12,7 +12,7 @@ import sys
 import torch
 
 from . import packages, vision
-from .models import Entry, Example
+from .models import SEED, Entry, Example
 from .nets import bert, policy, recommend
 from .text import Text, encoder, pair
 
@@ -127,6 +127,7 @@ def from_checkout(entry: Entry, path: str) -> Example:
     with contextlib.suppress(FileNotFoundError):
         packages.torchvision()
     kind = importlib.import_module(f"torchbenchmark.models.{entry.model}").Model
+    torch.manual_seed(SEED)  # each runner's process makes the same weights
     model, inputs = kind(test="eval", device="cpu", batch_size=1 if entry.settings == (ONE,) else None).get_module()
     args, kwargs = ((), dict(inputs)) if isinstance(inputs, dict) else (tuple(inputs), {})
     return Example(model.eval(), args, kwargs)
