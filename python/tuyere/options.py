@@ -23,6 +23,7 @@ class Options:
     huge_pages: bool | None = None  # for working memory and packed weights; None: THP_MEM_ALLOC_ENABLE, or yes
     weights: str | None = None  # of linear layers, packed in few bits: one of WEIGHTS; "int8" makes their inputs 8 bits too
     fpmath: str | None = None  # "f32", or "bf16": matrix products of float32 round to bf16 and sum in float32; None: see parse
+    max_autotune: bool = False  # the kernel of a convolution is chosen by measuring those that could be, and the cache remembers it; mode="max-autotune"
     dump: str | None = None  # comma-separated passes, or "all": graph text after them goes to stderr
     strict: bool = False  # raise what went wrong inside tuyere instead of running in PyTorch (for debugging)
 
@@ -36,7 +37,7 @@ def parse(options, mode=None) -> Options:
     if mode not in MODES:
         raise ValueError(f"tuyere: unknown mode {mode!r}; known modes: {', '.join(map(repr, MODES[1:]))}")
     known = {field.name: field for field in dataclasses.fields(Options)}
-    given = dict(options or {})
+    given = {"max_autotune": str(mode).startswith("max-autotune"), **(options or {})}
     for name, value in given.items():
         if name not in known:
             near = difflib.get_close_matches(str(name), known, 1)

@@ -1,5 +1,6 @@
 /* model.c: the pipeline behind every door: passes, schedule, emitted kernels, and what explain shows of them. */
 #include "api/model.h"
+#include "api/tune.h"
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,6 +167,11 @@ ty_status ty_model_compile(ty_ctx *ctx, ty_graph *g, const ty_options *opts, ty_
   ty_status st = choose_format(ctx, opts, g);
   if (!st) st = passes(ctx, m, opts);
   double t = ty_now();
+  if (!st && opts->max_autotune && !opts->levels) {
+    ty_tune_convs(ctx, g);
+    stage(m, "tune", t);
+    t = ty_now();
+  }
   if (!st) st = ty_schedule(ctx, g, opts->levels, &m->sched);
   if (!st) {
     ty_program_tune(m->sched->program, &opts->tuning);

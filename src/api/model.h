@@ -12,6 +12,7 @@ typedef struct ty_options {
                             * "int4g32", "int4g128" (weights only, the latter with a scale for 64, 32, 128 values); NULL: as fpmath has it */
   const char *fpmath;      /* in which matrix products of float32 are computed: "f32", or "bf16": both sides rounded to it, sums in
                             * float32. NULL: by the environment, TUYERE_FPMATH or DNNL_DEFAULT_FPMATH_MODE, else "f32" */
+  bool max_autotune;       /* kernels of convolutions are chosen by measuring those that could be, where this CPU will run them */
   uint32_t levels;         /* CPU levels that will run it (ty_program_set_levels); 0: this CPU's */
   ty_tuning tuning;
   const char *python;      /* path of a Python that has ziglang, may be NULL */

@@ -35,6 +35,11 @@ typedef struct ty_cache_entry {
 ty_status ty_cache_build(ty_ctx *, const ty_cache_opts *, int n, const ty_cache_kernel *, ty_cache_entry *out);
 void ty_cache_release(ty_cache_entry *, int n);
 
+/* A word that was found out by measuring, under the hash of what it is about: read, false: not there; written, for later processes, or
+ * quietly not, where nothing can be. */
+bool ty_cache_recall(ty_ctx *, ty_hash about, char *out, size_t size);
+void ty_cache_remember(ty_ctx *, ty_hash about, const char *word);
+
 /* The directory: $TUYERE_CACHE_DIR, $XDG_CACHE_HOME/tuyere or ~/.cache/tuyere, made with mode 0700. TY_IO when it is
  * refused (not the user's own, or others can write to it) or cannot be made. Where it cannot be written, builds go to
  * a private directory under $TMPDIR that is removed at exit, and the log says so once. */

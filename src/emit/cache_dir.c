@@ -96,7 +96,37 @@ typedef enum kind { OTHER, ENTRY, LOCK, UNFINISHED } kind;
 static kind kind_of(const char *name) {
   if (!strncmp(name, ".ty-", 4)) return UNFINISHED;
   if (strspn(name, "0123456789abcdef") != 32) return OTHER;
-  return !strcmp(name + 32, ".so") ? ENTRY : !strcmp(name + 32, ".lock") ? LOCK : OTHER;
+  return !strcmp(name + 32, ".so") || !strcmp(name + 32, ".txt") ? ENTRY : !strcmp(name + 32, ".lock") ? LOCK : OTHER;
+}
+
+static bool word_path(ty_ctx *ctx, ty_hash about, char *dir, char *out, size_t size) {
+  char hex[33];
+  ty_hash_hex(about, hex);
+  bool good = cache_dir_open(ctx, dir, TY_CACHE_PATH) == CACHE_GOOD;
+  ty_ctx_clear(ctx);
+  return good && snprintf(out, size, "%s/%s.txt", dir, hex) < (int)size;
+}
+
+bool ty_cache_recall(ty_ctx *ctx, ty_hash about, char *out, size_t size) {
+  char dir[TY_CACHE_PATH], path[TY_CACHE_PATH + 64];
+  if (!word_path(ctx, about, dir, path, sizeof path)) return false;
+  int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return false;
+  ssize_t n = read(fd, out, size - 1);
+  close(fd);
+  out[n > 0 ? n : 0] = 0;
+  return n > 0;
+}
+
+void ty_cache_remember(ty_ctx *ctx, ty_hash about, const char *word) {
+  char dir[TY_CACHE_PATH], path[TY_CACHE_PATH + 64], made[TY_CACHE_PATH + 64];
+  if (!word_path(ctx, about, dir, path, sizeof path) || snprintf(made, sizeof made, "%s/.ty-XXXXXX", dir) >= (int)sizeof made) return;
+  int fd = mkstemp(made);
+  if (fd < 0) return;
+  size_t n = strlen(word);
+  bool whole = write(fd, word, n) == (ssize_t)n;
+  if (close(fd) || !whole || rename(made, path)) unlink(made);
+  cache_evict(dir);
 }
 
 static int remove_all(const char *dir) {

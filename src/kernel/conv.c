@@ -5,7 +5,22 @@ static const conv_kind *const kinds[TY_CONV_KINDS] = {
     [TY_CONV_DIRECT] = &ty_conv_kind_direct, [TY_CONV_DEPTHWISE] = &ty_conv_kind_depthwise, [TY_CONV_GROUPED] = &ty_conv_kind_grouped,
     [TY_CONV_WINOGRAD] = &ty_conv_kind_winograd};
 
+const char *const ty_conv_kind_names[TY_CONV_KINDS] = {
+    [TY_CONV_DIRECT] = "direct", [TY_CONV_DEPTHWISE] = "depthwise", [TY_CONV_GROUPED] = "grouped", [TY_CONV_WINOGRAD] = "winograd"};
+
+bool ty_conv_kind_parse(const char *name, ty_conv_kind *out) {
+  for (int i = 0; i < TY_CONV_KINDS; i++)
+    if (!strcmp(name, ty_conv_kind_names[i])) return *out = (ty_conv_kind)i, true;
+  return false;
+}
+
 bool ty_conv_can(ty_conv_kind kind, const ty_conv_shape *s) { return kinds[kind] && kinds[kind]->can(s); }
+
+bool ty_conv_may(ty_conv_kind kind, const ty_conv_shape *s) {
+  enum { EXACT = 32 }; /* of fewer channels Winograd's transforms make most of the error: 3 to 5 times that of the sums, and about 2 times beyond */
+  if (!ty_conv_can(kind, s) || (kind != TY_CONV_DEPTHWISE && ty_conv_can(TY_CONV_DEPTHWISE, s))) return false;
+  return kind != TY_CONV_WINOGRAD || s->c >= EXACT;
+}
 
 /* The second layouts are those of levels that do. */
 static bool words_multiply(ty_isa isa, ty_format format) {
@@ -18,8 +33,7 @@ static bool words_multiply(ty_isa isa, ty_format format) {
  * Products of words take as long as those of floats and do more: Winograd, whose products stay float32, then has less to save, and its
  * weights are eight times as large as words, which is worth a quarter of the time. */
 static bool winograd_pays(ty_isa isa, ty_format format, const ty_conv_shape *s, const int64_t out[3]) {
-  enum { EXACT = 32 }; /* of fewer channels the transforms make most of the error: 3 to 5 times that of the sums, and about 2 times beyond */
-  if (out[1] <= 0 || out[2] <= 0 || s->c < EXACT) return false;
+  if (out[1] <= 0 || out[2] <= 0) return false;
   int lanes = ty_tier_shape_of(isa).lanes;
   double images = (double)kernel_max(1, out[0]), tiles = images * (double)(kernel_ceil(out[1], 4) * kernel_ceil(out[2], 4));
   double pairs = (double)s->c * (double)s->o, inside = (3 - 2.0 / (double)out[1]) * (3 - 2.0 / (double)out[2]);
@@ -46,7 +60,7 @@ ty_format ty_conv_format(ty_isa isa, ty_format format, ty_conv_kind kind, const 
 ty_conv_kind ty_conv_choose(ty_isa isa, ty_format format, const ty_conv_shape *s, const int64_t out[3]) {
   if (ty_conv_can(TY_CONV_DEPTHWISE, s)) return TY_CONV_DEPTHWISE;
   if (ty_conv_can(TY_CONV_GROUPED, s)) return TY_CONV_GROUPED;
-  return ty_conv_can(TY_CONV_WINOGRAD, s) && winograd_pays(isa, format, s, out) ? TY_CONV_WINOGRAD : TY_CONV_DIRECT;
+  return ty_conv_may(TY_CONV_WINOGRAD, s) && winograd_pays(isa, format, s, out) ? TY_CONV_WINOGRAD : TY_CONV_DIRECT;
 }
 
 int64_t ty_packed_conv_words(ty_format format, int nr, ty_conv_kind kind, const ty_conv_shape *s) {

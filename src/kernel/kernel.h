@@ -221,6 +221,8 @@ typedef enum ty_conv_kind {
   TY_CONV_WINOGRAD,  /* F(4x4, 3x3): kernel 1x3x3, stride and dilation 1, one group */
 } ty_conv_kind;
 enum { TY_CONV_KINDS = 4 };
+extern const char *const ty_conv_kind_names[TY_CONV_KINDS];
+bool ty_conv_kind_parse(const char *name, ty_conv_kind *out);
 
 typedef struct ty_conv_shape {
   int64_t groups, c, o;             /* c, o: channels in and out of one group */
@@ -228,6 +230,7 @@ typedef struct ty_conv_shape {
 } ty_conv_shape;
 
 bool ty_conv_can(ty_conv_kind, const ty_conv_shape *);
+bool ty_conv_may(ty_conv_kind, const ty_conv_shape *); /* can, within the accuracy that models need, and with no other kind plainly faster */
 /* The kind that a model of the costs says is fastest, among those that can, on a level of any architecture. format: in which products are
  * wanted, as ty_format_on has it. out: output sizes, 0 where not known. */
 ty_conv_kind ty_conv_choose(ty_isa, ty_format, const ty_conv_shape *, const int64_t out[3]);

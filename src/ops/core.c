@@ -473,6 +473,8 @@ ty_status ty_core_conv_pack_infer(ty_graph *g, ty_node *n) {
   TY_TRY(format_known(g, n->args[5].str));
   ty_format f;
   if (ty_format_parse(n->args[5].str, &f) && ty_formats[f].bits < 16) return ty_fail(g->ctx, TY_INVALID, "convolutions have no weights in %s", n->args[5].str);
+  ty_conv_kind kind;
+  if (n->args[6].kind == TY_ARG_STR && !ty_conv_kind_parse(n->args[6].str, &kind)) return ty_fail(g->ctx, TY_INVALID, "no convolution is of the kind %.40s", n->args[6].str);
   ty_dim bytes = ty_dim_mul(g, ty_dim_product(g, w->rank, w->shape), ty_dim_const(g, 4));
   return out(g, n, TY_u8, 1, &bytes);
 }

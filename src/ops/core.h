@@ -32,8 +32,9 @@
  * ty.conv(x, w, stride, padding, dilation, groups, out)   channels last: x [N, in.., C], w [O, C / groups, k..] -> [N, out.., O], one to
  *                               three spatial dims; padding is what stands before the first element (it may be negative), and what lies
  *                               beyond either end reads as 0; float32, w also bfloat16 as above
- * ty.conv_pack(w, stride, dilation, groups, out, format)   w in kernel layout (opaque bytes; the shape is the plain weight's, not the size in memory);
- *                               the kernel is chosen from these arguments (out: 0 where symbolic), so that ty.conv_packed names the same ones
+ * ty.conv_pack(w, stride, dilation, groups, out, format, kind)   w in kernel layout (opaque bytes; the shape is the plain weight's, not the size in memory);
+ *                               the kernel is chosen from these arguments (out: 0 where symbolic; kind, if
+ *                               there is one, says it), so that ty.conv_packed names the same ones
  * ty.conv_packed(x, packed, channels, kernel, stride, padding, dilation, groups, out)   the same from the packed weight; channels: O
  * ty.attention(q, k, v, mask?, bias?, is_causal, scale, empty_nan, format?)   q [B,H,S,D], k, v [B,Hkv,Sk,D(v)]; mask bool or float, bias float, both broadcastable to [B,H,S,Sk];
  *                               a row with no key to attend to gives 0, or NaN with empty_nan;

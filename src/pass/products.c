@@ -154,7 +154,7 @@ static ty_value *packed_conv(ty_graph *g, const bool *c, int nc, ty_node *n) {
   }
   if (points && w->id < nc && c[w->id]) return ty_pass_packed_gemm(g, x, ty_c_reshape(g, w, 2, w->shape), format_of(g, w));
   ty_arg out = ty_arg_ints(g, d, hint);
-  ty_value *p = ty_make(g, TY_OP_conv_pack, 6, (ty_arg[]){ ty_arg_value(ty_c_cast(g, w, TY_f32)), n->args[2], n->args[4], n->args[5], out, ty_arg_str(format_of(g, w)) });
+  ty_value *p = ty_make(g, TY_OP_conv_pack, 7, (ty_arg[]){ ty_arg_value(ty_c_cast(g, w, TY_f32)), n->args[2], n->args[4], n->args[5], out, ty_arg_str(format_of(g, w)), { 0 } });
   if (!p) return NULL;
   return ty_make(g, TY_OP_conv_packed, 9, (ty_arg[]){ ty_arg_value(x), ty_arg_value(p), ty_arg_int(w->shape[0]), ty_arg_ints(g, d, kernel),
                                                       n->args[2], n->args[3], n->args[4], n->args[5], n->args[6] });

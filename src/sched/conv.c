@@ -5,38 +5,37 @@
 static ty_pexpr ex(ty_sc *s, ty_dim d) { return ty_sc_expr(s, d); }
 static ty_pexpr lit(ty_sc *s, int64_t v) { return ty_program_const(s->prog, v); }
 
-static void numbers(ty_sc *s, const ty_arg *a, int64_t dflt, int64_t out[3]) { /* the last of the three dims are used */
+static void numbers(const ty_graph *g, const ty_arg *a, int64_t dflt, int64_t out[3]) { /* the last of the three dims are used */
   for (int i = 0; i < 3; i++) {
     out[i] = dflt;
-    if (i >= 3 - a->n) ty_dim_is_const(s->g, a->ints[i - (3 - a->n)], &out[i]);
+    if (i >= 3 - a->n) ty_dim_is_const(g, a->ints[i - (3 - a->n)], &out[i]);
   }
 }
 
-/* From the node that packs the weight: what the kernel is chosen by. */
-static ty_conv_shape shape_of(ty_sc *s, const ty_node *pack, ty_conv_kind *kind, ty_format *format) {
+ty_conv_shape ty_sched_conv(const ty_graph *g, ty_isa isa, const ty_node *pack, ty_conv_kind *kind, ty_format *format) {
   const ty_value *w = pack->args[0].value;
   ty_conv_shape c = { .groups = 1, .c = 1, .o = 1 };
   ty_arg kernel = { .n = w->rank - 2, .ints = w->shape + 2 };
   int64_t out[3];
-  ty_dim_is_const(s->g, pack->args[3].i, &c.groups);
-  ty_dim_is_const(s->g, w->shape[0], &c.o);
-  ty_dim_is_const(s->g, w->shape[1], &c.c);
+  ty_dim_is_const(g, pack->args[3].i, &c.groups);
+  ty_dim_is_const(g, w->shape[0], &c.o);
+  ty_dim_is_const(g, w->shape[1], &c.c);
   c.o /= c.groups;
-  numbers(s, &kernel, 1, c.k);
-  numbers(s, &pack->args[1], 1, c.stride);
-  numbers(s, &pack->args[2], 1, c.dil);
-  numbers(s, &pack->args[4], 1, out);
+  numbers(g, &kernel, 1, c.k);
+  numbers(g, &pack->args[1], 1, c.stride);
+  numbers(g, &pack->args[2], 1, c.dil);
+  numbers(g, &pack->args[4], 1, out);
   ty_format_parse(pack->args[5].str, format);
-  *format = ty_format_on(ty_program_isa(s->prog), *format);
-  *kind = ty_conv_choose(ty_program_isa(s->prog), *format, &c, out);
-  *format = ty_conv_format(ty_program_isa(s->prog), *format, *kind, &c);
+  *format = ty_format_on(isa, *format);
+  bool said = pack->args[6].kind == TY_ARG_STR && ty_conv_kind_parse(pack->args[6].str, kind) && ty_conv_can(*kind, &c);
+  if (!said) *kind = ty_conv_choose(isa, *format, &c, out);
+  *format = ty_conv_format(isa, *format, *kind, &c);
   return c;
 }
 
 static const char *kernel_name(ty_sc *s, ty_conv_kind kind, ty_format format) {
-  static const char *const names[] = { [TY_CONV_DIRECT] = "direct", [TY_CONV_DEPTHWISE] = "depthwise", [TY_CONV_GROUPED] = "grouped", [TY_CONV_WINOGRAD] = "winograd" };
   const char *text, *by = ty_sc_products(s, format, &text);
-  const char *r = ty_arena_printf(&s->out->arena, "conv_%s_%s__%s%s", ty_formats[format].name, names[kind], by, text);
+  const char *r = ty_arena_printf(&s->out->arena, "conv_%s_%s__%s%s", ty_formats[format].name, ty_conv_kind_names[kind], by, text);
   return r ? r : "";
 }
 
@@ -54,9 +53,9 @@ ty_status ty_sc_emit_conv(ty_sc *s, ty_node *n, const ty_group *gr, const char *
   if (!ty_sc_layout(s, x, &base, &off, st)) return ty_fail(s->ctx, TY_INTERNAL, "the input of %%%d is not affine", o->id);
   if (!packed->def || packed->def->op != TY_OP_conv_pack) return ty_fail(s->ctx, TY_INTERNAL, "the weight of %%%d is not a packed one", o->id);
   ty_step_conv c = { .x = ty_sc_place(s, base)->buf, .x_off = ex(s, off), .y = -1, .batch = ex(s, x->shape[0]), .epilogue = epilogue };
-  c.s = shape_of(s, packed->def, &c.kind, &c.format);
+  c.s = ty_sched_conv(s->g, ty_program_isa(s->prog), packed->def, &c.kind, &c.format);
   c.w = ty_sc_place(s, packed)->buf;
-  numbers(s, &n->args[5], 0, c.pad);
+  numbers(s->g, &n->args[5], 0, c.pad);
   strides4(s, x, st, &c.x_n, c.x_s);
   for (int i = 0; i < 3; i++) {
     c.in[i] = i < missing ? lit(s, 1) : ex(s, x->shape[1 + i - missing]);
@@ -81,7 +80,7 @@ ty_status ty_sc_emit_conv_pack(ty_sc *s, ty_node *n) {
   ty_dim off, st[TY_MAX_RANK];
   if (!ty_sc_layout(s, w, &base, &off, st)) return ty_fail(s->ctx, TY_INTERNAL, "a weight to be packed is not affine");
   ty_step_conv_pack p = { .src = ty_sc_place(s, base)->buf, .off = ex(s, off) };
-  p.s = shape_of(s, n, &p.kind, &p.format);
+  p.s = ty_sched_conv(s->g, ty_program_isa(s->prog), n, &p.kind, &p.format);
   for (int i = 0; i < 5; i++) {
     int d = i < 2 ? i : i - (5 - w->rank);
     p.ld[i] = d < (i < 2 ? 0 : 2) ? lit(s, 0) : ex(s, st[d]);

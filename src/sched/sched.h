@@ -2,6 +2,7 @@
 #ifndef TY_SCHED_H
 #define TY_SCHED_H
 #include "graph/graph.h"
+#include "kernel/kernel.h"
 #include "loop/loop.h"
 #include "rt/program.h"
 
@@ -27,4 +28,6 @@ typedef struct ty_sched {
 /* levels: see ty_program_set_levels; 0: this CPU's. */
 ty_status ty_schedule(ty_ctx *, ty_graph *, uint32_t levels, ty_sched **out);
 void ty_sched_destroy(ty_sched *);
+/* What a node that packs a convolution's weight says, for a level: the shape, the kind that is chosen, and in which format it multiplies. */
+ty_conv_shape ty_sched_conv(const ty_graph *, ty_isa, const ty_node *pack, ty_conv_kind *kind, ty_format *format);
 #endif

@@ -285,3 +285,24 @@ def test_transposed(dims):
     with torch.no_grad():
         for mine, theirs in zip(tuyere.compile(all_of, x, *inputs)(x, *inputs), all_of(x, *inputs)):
             torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=2e-5)
+
+
+def test_measured_choices_are_remembered(tmp_path, monkeypatch):
+    """The option max_autotune takes the word that the cache has for a convolution, and finds it out where there is none that could be."""
+    monkeypatch.setenv("TUYERE_CACHE_DIR", str(tmp_path / "cache"))
+    model, x = nn.Conv2d(64, 32, 3, padding=1).eval(), torch.randn(1, 64, 12, 12)
+    with torch.no_grad():
+        tuyere.compile(model, x)
+        assert not list(tmp_path.glob("cache/*.txt"))
+        agree(model, tuyere.compile(model, x, mode="max-autotune")(x), x)
+        (word,) = tmp_path.glob("cache/*.txt")
+        assert word.read_text() in ("direct", "winograd")
+        for kind in ("direct", "winograd"):
+            word.write_text(kind)
+            compiled = tuyere.compile(model, x, max_autotune=True)
+            assert f"conv_f32_{kind}" in str(tuyere.explain(compiled))
+            agree(model, compiled(x), x)
+        for nonsense in ("grouped", "?"):
+            word.write_text(nonsense)
+            agree(model, tuyere.compile(model, x, max_autotune=True)(x), x)
+            assert word.read_text() in ("direct", "winograd")

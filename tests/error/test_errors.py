@@ -257,7 +257,7 @@ def test_unknown_options(scenario):
     """Names and modes that do not exist: an error that lists those that do; nothing is swallowed by the fallback."""
     scenario("""
 import tuyere
-known = "known options: dump, fpmath, huge_pages, no_compiler, release_weights, sizes_kept, strict, threads, weights"
+known = "known options: dump, fpmath, huge_pages, max_autotune, no_compiler, release_weights, sizes_kept, strict, threads, weights"
 net, x = model(), torch.randn(4, 16)
 raises(ValueError, lambda: tuyere.compile(net, x, no_compilr=True), "unknown option 'no_compilr' (did you mean 'no_compiler'?)", known)
 raises(ValueError, lambda: tuyere.compile(net, x, options={"banana": 1}), "unknown option 'banana'", known)

@@ -387,11 +387,12 @@ static bool option_text(PyObject *o, const char *name, const char **out) {
   return !PyErr_Occurred();
 }
 static bool read_options(PyObject *from, ty_options *o) {
-  int no_compiler = 0, huge = -1;
-  if (!option_int(from, "no_compiler", &no_compiler) || !option_text(from, "dump", &o->dump) || !option_text(from, "fpmath", &o->fpmath) ||
+  int no_compiler = 0, autotune = 0, huge = -1;
+  if (!option_int(from, "no_compiler", &no_compiler) || !option_int(from, "max_autotune", &autotune) || !option_text(from, "dump", &o->dump) || !option_text(from, "fpmath", &o->fpmath) ||
       !option_text(from, "weights", &o->weights) || !option_int(from, "threads", &o->tuning.threads) ||
       !option_int(from, "sizes_kept", &o->tuning.sizes) || !option_int(from, "huge_pages", &huge)) return false;
   o->no_compiler = no_compiler;
+  o->max_autotune = autotune;
   o->tuning.huge_pages = huge < 0 ? 0 : huge ? 1 : -1;
   return true;
 }
