@@ -53,12 +53,12 @@ static void stress_fn(void *ctx, int tid, int nt) {
 }
 
 static void test_lazy(void) {
-  CHECK(live_threads() <= 1 + SLOW); /* TSan has a thread of its own */
+  CHECK(live_threads() <= 1 + SLOW + check_emulated()); /* TSan and qemu have a thread of their own */
   CHECK(ty_pool_default_threads() >= 1 && ty_pool_threads() >= 1);
   ty_pool_set_threads(1);
   stress s = {.rounds = 3};
   CHECK(ty_pool_run(stress_fn, &s, 0) == 1 && s.nt == 1 && !s.bad);
-  CHECK(live_threads() <= 1 + SLOW);
+  CHECK(live_threads() <= 1 + SLOW + check_emulated());
   ty_pool_set_threads(0);
   CHECK(ty_pool_threads() == ty_pool_default_threads());
 }
