@@ -105,6 +105,13 @@ def test_document_is_saved_whole(document, tmp_path):
     assert json.loads(path.read_text()) == document and list(tmp_path.iterdir()) == [path]
 
 
+def test_documents_name_no_folders(document, tmp_path):
+    path, where = tmp_path / "results.json", "/opt/some-env/lib/python3.11/site-packages"
+    document["models"]["net"]["failed"] = {"error": f'File "{where}/torch/x.py"\nFile "/srv/pkg/tuyere/bench/runners.py" of a/b'}
+    measure.save(document, path)
+    assert json.loads(path.read_text())["models"]["net"]["failed"]["error"] == 'File "torch/x.py"\nFile "tuyere/bench/runners.py" of a/b'
+
+
 def test_terminal(document):
     table = report.table(document)
     assert "10.00 (4.00x)" in table and "WRONG" in table and "failed" in table

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import statistics
 import sys
 import tempfile
@@ -255,14 +256,16 @@ def _joined(known: dict, result: dict) -> dict:
 
 
 def save(document: dict, path: pathlib.Path) -> None:
-    """Writes a document with a line a runner and model; what was there stays until all is written."""
+    """Writes a document with a line a runner and model; what was there stays until all is written. Files that messages name lose the
+    folders that packages are installed in: they say nothing of other machines."""
     lines = []
     for name, results in document["models"].items():
         runners = ",\n".join(f"   {json.dumps(runner)}: {json.dumps(result)}" for runner, result in results.items())
         lines.append(f"  {json.dumps(name)}: {{\n{runners}\n  }}")
     rest = json.dumps({key: value for key, value in document.items() if key != "models"}, indent=1)
     partial = path.with_suffix(path.suffix + ".part")
-    partial.write_text(rest[:-2] + ',\n "models": {\n' + ",\n".join(lines) + "\n }\n}\n")
+    text = rest[:-2] + ',\n "models": {\n' + ",\n".join(lines) + "\n }\n}\n"
+    partial.write_text(re.sub(r"(/[\w.+-]+)+/(?=site-packages/|tuyere/)(site-packages/)?", "", text))
     partial.replace(path)
 
 
