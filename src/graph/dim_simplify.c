@@ -30,6 +30,7 @@ static void add_form(ty_graph *g, ty_poly *p, ty_dim d, ty_term by) {
 static bool recombine_once(ty_graph *g, ty_poly *p) {
   for (int i = 0; i < p->n; i++) {
     ty_dim atoms[DIM_MAX_ATOMS];
+    if (p->t[i].c == INT64_MIN) continue; /* it has no negative */
     int n = dim_atoms(g, p->t[i].p, atoms);
     for (int j = 0; j < n; j++) {
       if (expr(g, atoms[j])->op != TY_DIM_MOD) continue;
@@ -227,7 +228,7 @@ static bool open_mods(ty_graph *g, ty_poly *p, ty_dim q) {
     ty_term t = p->t[i];
     ty_dim_expr e = *expr(g, t.p);
     ty_dim k;
-    if (e.op != TY_DIM_MOD || expr(g, e.b)->lo < 1 || !divides(g, ty_dim_mul(g, e.b, ty_dim_const(g, t.c)), q, &k)) continue;
+    if (e.op != TY_DIM_MOD || t.c == INT64_MIN || expr(g, e.b)->lo < 1 || !divides(g, ty_dim_mul(g, e.b, ty_dim_const(g, t.c)), q, &k)) continue;
     dim_poly_add(g, p, -t.c, t.p);
     add_form(g, p, e.a, (ty_term){t.c, TY_DIM_ONE});
     return true;
