@@ -365,11 +365,19 @@ typedef struct lent { const ty_pool_host *host; int nt; } lent;
 static void lent_main(void *arg) {
   lent *l = arg;
   int tid = l->host->thread_num(), nt = l->host->num_threads();
+  if (!tid) {
+    l->nt = nt;
+    pool.fn(pool.ctx, 0, nt);
+    return;
+  }
   uint64_t fp = fp_get();
-  if (tid) fp_set(pool.fp);
-  else l->nt = nt;
+  bounds b;
+  memset(&b, 0, sizeof b);
+  fp_set(pool.fp);
+  step_aside(tid, nt, &b);
+  if (ty_cpus_count(&b.mine)) ty_cpus_set(&b.all); /* not ours to keep off anything: moved, and free again */
   pool.fn(pool.ctx, tid, nt);
-  if (tid) fp_set(fp);
+  fp_set(fp);
 }
 
 int ty_pool_run(ty_pool_fn fn, void *ctx, int nt_wanted) {
@@ -389,6 +397,7 @@ int ty_pool_run(ty_pool_fn fn, void *ctx, int nt_wanted) {
   pool.ctx = ctx;
   pool.fp = fp_get();
   pool.crowded = nt > pool.cpus;
+  pool.cpu = sched_getcpu(), pool.caller = pthread_self();
   if (h) {
     lent l = {h, 1};
     h->parallel(lent_main, &l, (unsigned)nt, 0);
@@ -396,7 +405,6 @@ int ty_pool_run(ty_pool_fn fn, void *ctx, int nt_wanted) {
     return l.nt;
   }
   if (nt > 1) {
-    pool.cpu = sched_getcpu(), pool.caller = pthread_self();
     make_way(nt);
     job_publish(nt, nt);
     fn(ctx, 0, nt);

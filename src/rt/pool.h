@@ -3,7 +3,8 @@
  * Where threads run (TUYERE_AFFINITY): the caller's thread is the program's own and is never bound. By default a worker keeps to
  * the node of memory of its place (place.h) and moves away when it finds itself on the core of another; with "cores" or a list each
  * worker is bound to one CPU, the first being left to the caller, who is moved off a worker's CPU where he stands on one; "none"
- * leaves all to the system. No thread ever leaves the mask that it was given from outside. */
+ * leaves all to the system. A lent thread (below) that wakes on the core of another is moved off it once, with its mask as it was. No thread
+ * ever leaves the mask that it was given from outside. */
 #ifndef TY_POOL_H
 #define TY_POOL_H
 

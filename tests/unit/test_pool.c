@@ -483,11 +483,14 @@ static void test_env(void) {
 /* ---- a host: another pool whose threads run what is given to ours ---- */
 static _Thread_local int lent_tid, lent_nt;
 static int lent_most; /* threads that it gives at most */
+static int lent_at = -1; /* where they start: the waker's CPU, as sleepers often do */
 typedef struct lent_thread { void (*fn)(void *); void *data; int tid, nt; } lent_thread;
 
 static void *lent_start(void *arg) {
   lent_thread *t = arg;
   lent_tid = t->tid, lent_nt = t->nt;
+  ty_cpus was, one = {{0}};
+  if (t->tid && lent_at >= 0 && ty_cpus_get(&was)) ty_cpus_add(&one, lent_at), ty_cpus_set(&one), ty_cpus_set(&was);
   t->fn(t->data);
   return NULL;
 }
@@ -505,6 +508,30 @@ static void lent_parallel(void (*fn)(void *), void *data, unsigned wanted, unsig
 static int lent_thread_num(void) { return lent_tid; }
 static int lent_num_threads(void) { return lent_nt; }
 
+typedef struct lent_where { int cpu[2]; ty_cpus mask[2]; } lent_where;
+static void lent_where_fn(void *ctx, int tid, int nt) {
+  lent_where *w = ctx;
+  w->cpu[tid] = sched_getcpu();
+  CHECK(ty_cpus_get(&w->mask[tid]));
+  ty_pool_barrier(tid, nt);
+}
+
+/* A lent thread that wakes on its caller's CPU steps aside, and its mask is as before. The system may move either, too: most rounds count. */
+static void lent_apart(void) {
+  ty_cpus all;
+  lent_where w;
+  int apart = 0;
+  if (ty_pool_usable_cores() < 2 || !CHECK(ty_cpus_get(&all))) return;
+  for (int i = 0; i < 40; i++) {
+    lent_at = sched_getcpu();
+    CHECK(ty_pool_run(lent_where_fn, &w, 2) == 2);
+    apart += w.cpu[1] != w.cpu[0];
+    CHECK(!memcmp(&w.mask[0], &all, sizeof all) && !memcmp(&w.mask[1], &all, sizeof all));
+  }
+  lent_at = -1;
+  if (!CHECK(apart > 20)) printf("%d of 40 rounds apart\n", apart);
+}
+
 static bool exits_well(pid_t child) {
   int state;
   return waitpid(child, &state, 0) == child && WIFEXITED(state) && !WEXITSTATUS(state);
@@ -520,6 +547,8 @@ static void test_host(void) {
     ty_pool_set_threads(3);
     stress s = {.rounds = 50};
     for (lent_most = 3; lent_most >= 1; lent_most--) CHECK(ty_pool_run(stress_fn, &s, 0) == lent_most && s.nt == lent_most && !s.bad);
+    lent_most = 2;
+    lent_apart();
     CHECK(live_threads() == 1); /* the host's came and went, and none of ours was made */
     lent_most = 3;
     int ok[4] = {0};
