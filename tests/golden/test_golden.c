@@ -21,6 +21,39 @@ static char *slurp(const char *path) {
   return p;
 }
 
+/* A graph's text with each node after its operands, in the order in which outputs ask for them, and numbered so: the order in which
+ * arguments of one call are evaluated, and what they make numbered, is the compiler's. */
+enum { VALUES = 1000 };
+typedef struct order { const char *def[VALUES]; int name[VALUES], named; ty_str text; } order;
+static int value_at(const char *p) { return *p == '%' && p[1] >= '0' && p[1] <= '9' && atoi(p + 1) < VALUES ? atoi(p + 1) : -1; }
+static void put_line(order *o, const char *line) {
+  const char *end = strchr(line, '\n'), *eq = strstr(line, " = "), *operands = *line == '%' && eq ? eq : line;
+  for (const char *p = operands; p < end; p++)
+    if (value_at(p) >= 0 && !o->name[value_at(p)] && o->def[value_at(p)]) put_line(o, o->def[value_at(p)]);
+  for (const char *p = line; p < operands; p++)
+    if (value_at(p) >= 0) o->name[value_at(p)] = ++o->named;
+  for (const char *p = line; p <= end; p++) {
+    ty_str_add(&o->text, "%c", *p);
+    if (value_at(p) < 0) continue;
+    ty_str_add(&o->text, "%d", o->name[value_at(p)]);
+    while (p[1] >= '0' && p[1] <= '9') p++;
+  }
+}
+static char *ordered(const char *text) { /* lines end with \n */
+  static order o;
+  o = (order){0};
+  for (const char *p = text; *p; p = strchr(p, '\n') + 1)
+    for (const char *q = p; *p == '%' && strncmp(q, " = ", 3); q++)
+      if (value_at(q) >= 0) o.def[value_at(q)] = p;
+  for (int dead = 0; dead < 2; dead++) /* first all but nodes, which come with what uses them, then those that nothing uses */
+    for (const char *p = text; *p; p = strchr(p, '\n') + 1) {
+      const char *op = strstr(p, " = ");
+      const bool node = *p == '%' && strncmp(op, " = input", 8) && strncmp(op, " = param", 8);
+      if (dead ? node && !o.name[value_at(p)] : !node) put_line(&o, p);
+    }
+  return o.text.p;
+}
+
 static void run(const char *path, bool update) {
   char *text = slurp(path), name[64] = "";
   if (!text) { CHECK(!"cannot read a golden file"); return; }
@@ -44,7 +77,9 @@ static void run(const char *path, bool update) {
     fprintf(f, "%.*s%s", (int)(out + 8 - text), text, s.p);
     fclose(f);
   } else if (!st) {
-    bool same = !strcmp(s.p, out + 8);
+    char *want = ordered(out + 8), *got = ordered(s.p);
+    bool same = want && got && !strcmp(got, want);
+    ty_free(want), ty_free(got);
     if (!same) fprintf(stderr, "%s: expected\n%s\ngot\n%s\n", path, out + 8, s.p);
     CHECK(same);
     ty_graph *again = NULL; /* what is printed parses back to the same text */
