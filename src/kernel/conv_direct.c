@@ -175,10 +175,10 @@ static int64_t strips_cut(const ty_kernels *ks, const direct_plan *p, int64_t m0
     int64_t n = line / v->out[1] / v->out[0], z = line / v->out[1] % v->out[0], y = line % v->out[1];
     int64_t iz = z * s->stride[0] - v->pad[0], iy = y * s->stride[1] - v->pad[1];
     conv_range kd = conv_taps(v->in[0], s->k[0], s->dil[0], iz), kh = conv_taps(v->in[1], s->k[1], s->dil[1], iy);
-    if (kd.lo < kd.hi && kh.lo < kh.hi) {
-      int64_t first = (n * v->in[0] + iz + kd.lo * s->dil[0]) * v->in[1] + iy + kh.lo * s->dil[1];
-      if (lines->hi == 0) lines->lo = first;
-      lines->hi = (n * v->in[0] + iz + (kd.hi - 1) * s->dil[0]) * v->in[1] + iy + (kh.hi - 1) * s->dil[1] + 1;
+    if (kd.lo < kd.hi && kh.lo < kh.hi) { /* where taps are apart, a line of pixels may read lines before those of the one above it */
+      int64_t from = (n * v->in[0] + iz + kd.lo * s->dil[0]) * v->in[1] + iy + kh.lo * s->dil[1];
+      int64_t to = (n * v->in[0] + iz + (kd.hi - 1) * s->dil[0]) * v->in[1] + iy + (kh.hi - 1) * s->dil[1] + 1;
+      *lines = (conv_range){lines->hi ? kernel_min(lines->lo, from) : from, kernel_max(lines->hi, to)};
     }
     for (int64_t i = 0; i < parts; i++) {
       int64_t x = x0 + kernel_share(len, i, parts), end = x0 + kernel_share(len, i + 1, parts);

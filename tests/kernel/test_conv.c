@@ -137,6 +137,7 @@ void test_conv(const ty_kernels *ks, bool only_bf16) {
       {.s = {19, 3, 8, {1, 2, 3}, {1, 2, 2}, {1, 1, 1}}, .batch = 1, .in = {1, 6, 35}, .pad = {0, 0, 1}},
       {.s = {5, 16, 16, {1, 3, 3}, {1, 2, 2}, {1, 1, 1}}, .batch = 1, .in = {1, 8, 30}, .pad = {0, 1, 0}},
       {.s = {7, 16, 16, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}}, .batch = 1, .in = {1, 4, 14}, .pad = {0, 1, 1}},
+      {.s = {1, 16, 24, {1, 3, 3}, {1, 1, 1}, {1, 3, 1}}, .batch = 2, .in = {1, 20, 33}, .pad = {0, 2, 1}}, /* a later line of pixels reads earlier lines */
       {.s = {1, 2, 5, {1, 1, 300}, {1, 1, 1}, {1, 1, 1}}, .batch = 1, .in = {1, 1, 400}, .pad = {0, 0, 150}},
   };
   for (size_t i = 0; i < sizeof deep / sizeof *deep; i++) all_kinds(ks, deep + i, only_bf16);
