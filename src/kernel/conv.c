@@ -17,7 +17,7 @@ bool ty_conv_kind_parse(const char *name, ty_conv_kind *out) {
 bool ty_conv_can(ty_conv_kind kind, const ty_conv_shape *s) { return kinds[kind] && kinds[kind]->can(s); }
 
 bool ty_conv_may(ty_conv_kind kind, const ty_conv_shape *s) {
-  enum { EXACT = 32 }; /* of fewer channels Winograd's transforms make most of the error: 3 to 5 times that of the sums, and about 2 times beyond */
+  enum { EXACT = 48 }; /* of fewer channels Winograd's transforms make most of the error: 3 to 5 times that of the sums, and about 2 times beyond */
   if (!ty_conv_can(kind, s) || (kind != TY_CONV_DEPTHWISE && ty_conv_can(TY_CONV_DEPTHWISE, s))) return false;
   return kind != TY_CONV_WINOGRAD || s->c >= EXACT;
 }

@@ -3,7 +3,7 @@
  * Rows are output pixels, k goes over taps and channels, tap by tap. A strip is up to MR pixels of one output line: its rows of
  * A are a constant step apart for every tap. Taps outside the image are left out, not multiplied by zero: whole rows of taps
  * for a line near the top or bottom, single columns of taps, for the pixels that they concern, at the left and right edges.
- * Order of the loops in a thread: block of pixels, tile (group of panels), block of k, panel, strip.
+ * Order of the loops in a thread: block of pixels, tile (group of panels), block of k, panel, strip, sum.
  *
  * Packed weights: of each group, panels of up to nr output channels, as even in width as whole units of 16 allow (64 channels
  * are 32 + 32 where nr is 48: a panel much narrower than nr is slow), each [tap][c][its width], two channels to a word of bf16.
@@ -19,6 +19,7 @@ enum {
   TILE_COLUMNS = 768,  /* widest tile */
   K_BLOCK = 384,       /* k values at a time, when there are pixels enough to come back to them */
   K_BLOCK_ROWS = 32,
+  SUM = 96,            /* float32, one group: about as many k values are summed before what came before is added: long sums err more */
   RUNS_MAX = 256,      /* taps of a block */
   NEAR = 1024,         /* floats of B to prefetch ahead when there is one strip */
 };
@@ -256,6 +257,29 @@ static int64_t runs_list(const direct_plan *p, const block *b, conv_range kd, co
 
 typedef struct sub { const float *x, *b; int64_t ldb, nv; bool first; const char *ahead; int64_t step; } sub; /* columns of a panel */
 
+/* A strip's pixels, `rows` of them, times the runs; their a is an offset from x. */
+static void runs_multiply(const direct_plan *p, const sub *u, int64_t rows, int64_t n, const ty_conv_run *run, const float *x, int64_t lda,
+                          float *c, int64_t ldc, bool started) {
+  ty_conv_f32_fn f = p->by->conv[u->nv - 1][rows - 1];
+  int64_t all = 0, done = 0, at = 0;
+  for (int64_t i = 0; i < n; i++) all += run[i].k;
+  if (all < SUM + SUM / 2 || p->v.format != TY_FORMAT_f32 || p->v.s.groups > 1) {
+    f(n, run, x, lda, u->b, u->ldb, c, ldc, started, u->ahead, u->step);
+    return;
+  }
+  for (int64_t parts = (all + SUM / 2) / SUM, i = 0; i < parts; i++, started = true) {
+    ty_conv_run part[SUM + SUM / 2];
+    int64_t count = 0, from = done, end = kernel_share(all, i + 1, parts);
+    for (; done < end; count++) {
+      int64_t k = kernel_min(run->k - at, end - done);
+      part[count] = (ty_conv_run){k, run->a + at, run->b + at};
+      done += k, at += k;
+      if (at == run->k) run++, at = 0;
+    }
+    f(count, part, x, lda, u->b, u->ldb, c, ldc, started, u->ahead + from * u->step, u->step);
+  }
+}
+
 static void strip_zero(float *c, int64_t ldc, int64_t rows, int64_t width) {
   for (int64_t r = 0; r < rows; r++) memset(c + r * ldc, 0, (size_t)width * sizeof *c);
 }
@@ -275,7 +299,7 @@ static void strip_edge(const ty_kernels *ks, const direct_plan *p, const block *
       if (n == 0) continue;
       int64_t shift = t->at + lo * lda + runs[0].a, back = runs[0].a;
       for (int64_t i = 0; i < n; i++) runs[i].a -= back;
-      p->by->conv[u->nv - 1][hi - lo - 1](n, runs, u->x + shift, lda, u->b, u->ldb, c + lo * ldc, ldc, started, u->ahead, u->step);
+      runs_multiply(p, u, hi - lo, n, runs, u->x + shift, lda, c + lo * ldc, ldc, started);
       started = true;
     }
     if (!started) strip_zero(c, ldc, t->n, u->nv * ks->lanes), started = true;
@@ -300,7 +324,7 @@ static void direct_columns(const ty_kernels *ks, const direct_plan *p, const blo
         n = runs_list(p, b, kd, kh, 0, v->s.k[2], runs), back = n ? runs[0].a : 0;
         for (int64_t r = 0; r < n; r++) runs[r].a -= back;
       }
-      if (n) p->by->conv[u.nv - 1][t->n - 1](n, runs, u.x + (t->at + back), lda, u.b, u.ldb, c, ldc, !u.first, u.ahead, u.step);
+      if (n) runs_multiply(p, &u, t->n, n, runs, u.x + (t->at + back), lda, c, ldc, !u.first);
       else if (u.first) strip_zero(c, ldc, t->n, u.nv * ks->lanes);
     }
     u.ahead += (b->t1 - b->t0) * (b->c1 - b->c0) / p->per * u.step;

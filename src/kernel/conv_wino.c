@@ -11,6 +11,7 @@ enum {
   TILES_MIN = 16, TILES_MAX = 48,  /* of a block */
   BLOCK_BYTES = 640 << 10,         /* wanted for V and M */
   SUM = 32,                        /* channels summed before what came before is added: 512 of them err 7e-7, and 2e-6 in one sum */
+  SUM_FEW = 16, FEW = 128,         /* of up to FEW channels: first layers' errors weigh most, and more sums cost them least */
 };
 
 static bool wino_can(const ty_conv_shape *s) {
@@ -88,14 +89,15 @@ static void wino_in(const ty_kernels *ks, const ty_conv *v, const wino_plan *p, 
 static void wino_products(const ty_kernels *ks, int64_t m, int64_t c, const float *a, int64_t plane, const float *b, int64_t width, int64_t real,
                           float *to, const float *after) {
   int64_t strips = kernel_ceil(m, ks->mr), each = c * width * (int64_t)sizeof *b / strips, step = width * (int64_t)sizeof *b / strips;
+  int64_t sum = c > FEW ? SUM : SUM_FEW;
   for (int64_t i = 0; i < POINTS; i++, a += plane, b += c * width, to += m * width) {
     const char *ahead = (const char *)(i + 1 < POINTS ? b + c * width : after);
     for (int64_t j = 0; j < real; j += ks->nr) {
       int64_t nv = kernel_ceil(kernel_min(ks->nr, real - j), ks->lanes);
       for (int64_t s = 0, m0 = 0; s < strips; s++) {
         int64_t m1 = kernel_share(m, s + 1, strips);
-        for (int64_t k = 0; k < c; k += SUM)
-          ks->f32->gemm[nv - 1][m1 - m0 - 1](kernel_min(c - k, SUM), a + m0 * c + k, c, b + k * width + j, width, to + m0 * width + j, width, k > 0,
+        for (int64_t k = 0; k < c; k += sum)
+          ks->f32->gemm[nv - 1][m1 - m0 - 1](kernel_min(c - k, sum), a + m0 * c + k, c, b + k * width + j, width, to + m0 * width + j, width, k > 0,
                                              ahead + s * each + k * step, step);
         m0 = m1;
       }
