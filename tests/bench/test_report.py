@@ -1,11 +1,13 @@
 """Pages, charts and metrics of a document: numbers are where they belong, what failed is shown, nothing is loaded from elsewhere."""
 
+import copy
 import html.parser
 import json
 import xml.etree.ElementTree
 
 import pytest
 
+from conftest import result
 from tuyere.bench import measure, pages, report
 
 
@@ -124,6 +126,19 @@ def test_earlier_documents(document, tmp_path):
     document["suite"] = "transformers"
     pages.write([document], tmp_path)
     assert {path.name for path in (tmp_path / "models").iterdir()} == {f"transformers-{name}.html" for name in ("net", "net-b1", "other")}
+
+
+def test_precisions_side_by_side(document, tmp_path):
+    """The same suite in float32 and in bf16, in one report."""
+    half = copy.deepcopy(document)
+    half["environment"]["variables"]["TUYERE_BENCH_PRECISION"] = "bf16"
+    half["models"]["net"]["tuyere"] |= result(0.005, 0.04)
+    pages.write([document, half], tmp_path)
+    page = Reader((tmp_path / "index.html").read_text())
+    assert {"TorchBench", "TorchBench in bf16"} <= set(page.words) and len(page.ids) == len(set(page.ids))
+    metrics = [json.loads((tmp_path / "metrics" / f"torchbench{of}-tuyere.json").read_text())["metrics"] for of in ("", "-bf16")]
+    assert [of["net-eval_latency"] for of in metrics] == [10.0, 5.0]
+    assert (tmp_path / "models" / "torchbench-bf16-net.html").exists() and (tmp_path / "charts" / "torchbench-bf16-batch-1.svg").exists()
 
 
 def test_messages_are_brief():

@@ -16,7 +16,7 @@ import jinja2
 from . import charts
 from .measure import good
 from .report import brief, rounds
-from .runners import OURS, RUNNERS
+from .runners import OURS, PRECISION, RUNNERS
 
 TITLES = {
     "torchbench": "TorchBench",
@@ -65,9 +65,11 @@ class Suite:
 
     def __init__(self, document: dict):
         self.document, self.models = document, document["models"]
-        self.name = document["suite"]
+        self.suite = self.name = document["suite"]
         self.title = TITLES.get(self.name, self.name)
         self.environment, self.limits = document["environment"], document.get("limits")
+        if precision := self.environment["variables"].get(PRECISION):
+            self.name, self.title = f"{self.name}-{precision}", f"{self.title} in {precision}"
         self.rounds = rounds(document)
         self.facts = {entry: document.get("entries", {}).get(entry, {}) for entry in self.models}
         self.runners = [runner for runner in RUNNERS if any(runner in results for results in self.models.values())]
