@@ -91,6 +91,7 @@ static const struct { const char *name, *call; } examples[] = {
   { "aten.embedding_bag.padding_idx", "T4x4 L4 L4 0 0 0 - 0 -" }, { "aten.embedding_bag", "T4x4 L4 L4" }, { "aten._embedding_bag", "T4x4 L4 L4" },
   { "aten.grid_sampler_3d", "T1x1x4x4x4 T1x4x4x4x3 0 0 0" }, { "aten.grid_sampler", "T1x1x4x4 T1x4x4x2 0 0 0" },
   { "aten.affine_grid", "T1x2x3 [1,1,4,4] 0" }, { "aten.col2im", "T1x4x16 [4,4] [1,1] [1,1] [0,0] [1,1]" }, { "aten.one_hot", "T4 4" },
+  { "aten.meshgrid.indexing", "[T4,T4] ij" },
 };
 
 /* One argument of an example; *p is left behind it. */

@@ -276,7 +276,12 @@ static const ar_call *part_of(ar_importer *im, const ar_call *c, const ty_node *
 
 ty_status ar_results(ar_importer *im, const ar_call *c, int self, ty_node *node, int n, const int *values) {
   const ty_schema *s = ty_op_schema(node->op);
-  bool list = s && s->ret_list && (!strncmp(c->op, "aten.split", 10) || !strncmp(c->op, "aten.chunk.", 11) || !strncmp(c->op, "aten.unbind.", 12));
+  bool list = s && s->ret_list && (!strncmp(c->op, "aten.split", 10) || !strncmp(c->op, "aten.chunk.", 11) || !strncmp(c->op, "aten.unbind.", 12) ||
+                                !strncmp(c->op, "aten.tensor_split.", 18));
+  bool mixed = s && s->ret_list && c->nargs && c->args[0].kind == TY_ARG_VALUES; /* meshgrid: its results share their arguments' memory */
+  for (int i = 0; mixed && i < c->args[0].n; i++)
+    for (int k = 0; k < im->values.n; k++)
+      if (im->values.p[k].v == c->args[0].values[i]) im->values.p[im->values.p[k].root].sealed = true;
   for (int k = 0; k < n; k++) {
     ar_value *x = &im->values.p[values[k]];
     const ar_value *of = self < 0 ? NULL : &im->values.p[self];
@@ -288,7 +293,7 @@ ty_status ar_results(ar_importer *im, const ar_call *c, int self, ty_node *node,
     x->v = node->outs[k];
     x->parent = -1;
     x->root = values[k];
-    x->sealed = view == AR_UNSURE;
+    x->sealed = mixed || view == AR_UNSURE;
     if (view == AR_UNSURE) im->values.p[of->root].sealed = true;
     if (view != AR_YES) continue;
     x->parent = self;

@@ -1,13 +1,14 @@
-/* pieces.c: tensors taken to pieces, joined and repeated: split, chunk, unbind, cat, stack, diff, flip, repeat, scatter of slices. */
+/* pieces.c: tensors taken to pieces, joined and repeated: split, chunk, unbind, meshgrid, cat, stack, diff, flip, repeat, scatter of slices. */
 #include "ops/family.h"
 
 #include <string.h>
 
-/* ---- split, split_with_sizes, chunk, unbind: each piece is a slice. param: which ---- */
-enum { SPLIT, SIZES, CHUNK, UNBIND };
+/* ---- split, split_with_sizes, chunk, unbind, tensor_split: each piece is a slice. param: which ---- */
+enum { SPLIT, SIZES, CHUNK, UNBIND, SECTIONS };
 enum { MAX_PIECES = 4096 };
 
-/* Number of pieces; *each is the common size (the last may be smaller) unless sizes are listed. */
+/* Number of pieces; *each is the common size (the last may be smaller) unless sizes are listed. Sections differ
+ * by one at most, the longer ones first. */
 static ty_status pieces_of(ty_graph *g, const ty_node *n, int *dim, int *count, ty_dim *each) {
   ty_value *x = ty_o_val(n, 0);
   int which = ty_o_param(n), listed;
@@ -28,7 +29,12 @@ static ty_status pieces_of(ty_graph *g, const ty_node *n, int *dim, int *count, 
     return ty_o_same(g, sum, d, "sum of split sizes");
   }
   if (which == UNBIND) size = 1;
-  else if (which == CHUNK) {
+  else if (which == SECTIONS) {
+    int64_t sections;
+    TY_TRY(ty_o_int(g, n, 1, &sections));
+    if (sections <= 0 || sections > MAX_PIECES) return ty_fail(g->ctx, TY_INVALID, "tensor_split expects sections > 0");
+    return *count = (int)sections, TY_OK;
+  } else if (which == CHUNK) {
     int64_t chunks;
     TY_TRY(ty_o_int(g, n, 1, &chunks));
     if (chunks <= 0 || chunks > MAX_PIECES) return ty_fail(g->ctx, TY_INVALID, "chunk expects chunks > 0");
@@ -65,6 +71,11 @@ static ty_status pieces_of(ty_graph *g, const ty_node *n, int *dim, int *count, 
 static ty_dim piece(ty_graph *g, const ty_node *n, ty_dim total, ty_dim each, int i, ty_dim start) {
   int listed;
   if (ty_o_param(n) == SIZES) return ty_o_ints(n, 1, &listed)[i];
+  if (ty_o_param(n) == SECTIONS) {
+    int64_t sections = 1;
+    (void)ty_dim_is_const(g, n->args[1].i, &sections);
+    return ty_dim_div(g, ty_dim_add(g, total, ty_dim_const(g, sections - 1 - i)), ty_dim_const(g, sections));
+  }
   return ty_o_min(g, each, ty_dim_sub(g, total, start));
 }
 ty_status ty_split_infer(ty_graph *g, ty_node *n) {
@@ -91,6 +102,63 @@ ty_status ty_split_lower(ty_graph *g, ty_node *n, ty_value **rep) {
     TY_TRY(ty_o_done(g, rep + i, ty_o_reshape_like(g, ty_c_slice(g, x, d, start, 1, len), n->outs[i])));
     start = ty_dim_add(g, start, len);
   }
+  return TY_OK;
+}
+
+/* ---- meshgrid(tensors, indexing), broadcast_tensors: each tensor repeated to what is common to all ---- */
+/* The dim of tensor i in the grid: "xy" exchanges the first two. param: is there an indexing? */
+static ty_status grid_of(ty_graph *g, const ty_node *n, int *cnt, bool *swapped) {
+  const char *indexing = ty_o_param(n) ? ty_o_str(n, 1) : "ij";
+  ty_value *const *v = ty_o_vals(n, 0, cnt);
+  if (!*cnt) return ty_fail(g->ctx, TY_INVALID, "meshgrid expects a non-empty list of tensors");
+  if (*cnt > TY_MAX_RANK) return ty_fail(g->ctx, TY_UNSUPPORTED, "a grid of rank %d", *cnt);
+  if (!indexing || (strcmp(indexing, "ij") && strcmp(indexing, "xy"))) return ty_fail(g->ctx, TY_INVALID, "meshgrid's indexing is \"xy\" or \"ij\"");
+  for (int i = 0; i < *cnt; i++)
+    if (v[i]->rank > 1 || v[i]->dtype != v[0]->dtype) return ty_fail(g->ctx, TY_INVALID, "meshgrid expects scalars or vectors of one dtype");
+  *swapped = *cnt > 1 && *indexing == 'x';
+  return TY_OK;
+}
+static int grid_dim(int i, bool swapped) { return swapped && i < 2 ? 1 - i : i; }
+ty_status ty_meshgrid_infer(ty_graph *g, ty_node *n) {
+  ty_dim s[TY_MAX_RANK];
+  int cnt;
+  bool swapped;
+  TY_TRY(grid_of(g, n, &cnt, &swapped));
+  ty_value *const *v = ty_o_vals(n, 0, &cnt);
+  for (int i = 0; i < cnt; i++) s[grid_dim(i, swapped)] = v[i]->rank ? v[i]->shape[0] : ty_dim_const(g, 1);
+  for (int i = 0; i < cnt; i++) TY_TRY(ty_o_out(g, n, v[i]->dtype, cnt, s));
+  return TY_OK;
+}
+ty_status ty_meshgrid_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  ty_dim s[TY_MAX_RANK];
+  int cnt;
+  bool swapped;
+  TY_TRY(grid_of(g, n, &cnt, &swapped));
+  ty_value *const *v = ty_o_vals(n, 0, &cnt);
+  for (int i = 0; i < cnt; i++) {
+    int d = grid_dim(i, swapped);
+    for (int k = 0; k < cnt; k++) s[k] = k == d ? n->outs[i]->shape[d] : ty_dim_const(g, 1);
+    TY_TRY(ty_o_done(g, rep + i, ty_o_fit(g, ty_c_reshape(g, v[i], cnt, s), n->outs[i])));
+  }
+  return TY_OK;
+}
+ty_status ty_broadcast_tensors_infer(ty_graph *g, ty_node *n) {
+  ty_dim s[TY_MAX_RANK];
+  int cnt, r = 0;
+  ty_value *const *v = ty_o_vals(n, 0, &cnt);
+  for (int i = 0; i < cnt; i++) {
+    ty_dim old[TY_MAX_RANK];
+    int rank = r;
+    memcpy(old, s, (size_t)rank * sizeof *old);
+    TY_TRY(ty_broadcast(g, rank, old, v[i]->rank, v[i]->shape, &r, s));
+  }
+  for (int i = 0; i < cnt; i++) TY_TRY(ty_o_out(g, n, v[i]->dtype, r, s));
+  return TY_OK;
+}
+ty_status ty_broadcast_tensors_lower(ty_graph *g, ty_node *n, ty_value **rep) {
+  int cnt;
+  ty_value *const *v = ty_o_vals(n, 0, &cnt);
+  for (int i = 0; i < cnt; i++) TY_TRY(ty_o_done(g, rep + i, ty_o_fit(g, v[i], n->outs[i])));
   return TY_OK;
 }
 

@@ -272,8 +272,15 @@ def strided(x):
     return windows, later, same, image.as_strided((1, 8, 4), (99, 4, 1)), image.mean((2, 3), keepdim=True) * 2
 
 
+def grids(x):
+    y = x * 2
+    a, b, c = y.tensor_split(3, dim=1)
+    b.mul_(3)
+    return *torch.meshgrid(x[0], x[:, 1], indexing="xy"), *torch.meshgrid(x[0], x[:, 1]), *torch.broadcast_tensors(x[0], x), y, a, b, c
+
+
 @DIALECTS
-@pytest.mark.parametrize("function", [overwrite, several_views, copies_do_not_share, keeps_its_type, strided])
+@pytest.mark.parametrize("function", [overwrite, several_views, copies_do_not_share, keeps_its_type, strided, grids])
 def test_in_place(tmp_path, function, core):
     check(tmp_path, Call(function), (torch.randn(4, 8),), core=core, names=["args_0"])
 
@@ -355,13 +362,17 @@ def test_input_that_changes(tmp_path, core):
 
 def test_changed_memory_that_is_not_followed_is_declined(tmp_path):
     def f(x):
-        y = x + 1
+        y, z = x + 1, x[0] * 2
         y.expand(2, 4, 8)[0, 0].add_(1)
-        return y
+        first, *_ = torch.meshgrid(z, x[1], indexing="ij")
+        z.mul_(2)
+        return y, first
 
     path, _ = save(tmp_path, Call(f), (torch.randn(4, 8),))
     code, text = tool("look", path)
-    assert code == 3 and "aten.add_.Tensor: a write to memory that other tensors may share" in text, text
+    assert code == 3, text
+    for op in ("add_", "mul_"):
+        assert f"aten.{op}.Tensor: a write to memory that other tensors may share" in text, text
 
 
 def test_as_strided_of_memory_that_is_not_known_is_declined(tmp_path):

@@ -359,7 +359,10 @@ BY_HAND = {
     "aten.native_group_norm.default": lambda: [_f(2, 6, 4), _f(6), _f(6), 2, 6, 4, 3, 1e-5],  # PyTorch 2.12 has no OpInfo of it
     "aten.native_dropout.default": lambda: [_f(4, 3), 0.5, False],
     "aten.index.Tensor": lambda: [_f(5, 4), [torch.tensor([1, 3])]],
+    "aten.meshgrid.default": lambda: [[_f(4), _f(3), _f(())]],
+    "aten.meshgrid.indexing": lambda: ([[_f(4), _f(3), _f(2)]], {"indexing": "xy"}),
     "aten.movedim.int": lambda: [_f(5, 4, 3), 0, 2],
+    "aten.tensor_split.sections": lambda: [_f(7, 3), 3],
     "aten.to.dtype": lambda: [_f(4, 3), torch.float64],
     "aten.to.device": lambda: [_f(4, 3), torch.device("cpu"), torch.float64],
     "aten.to.other": lambda: [_f(4, 3), torch.ones(1, dtype=torch.float64)],
@@ -470,7 +473,7 @@ def graph_of(op, args, kwargs):
 
 
 # Claimed, and right not to run by itself: name to reason.
-NEVER = {}
+NEVER = dict.fromkeys(("aten.broadcast_tensors.default", "aten.meshgrid.default"), "PyTorch cannot run it with fake tensors; tests/archive does")
 
 
 @pytest.mark.parametrize("name", CLAIMED)
