@@ -122,9 +122,23 @@ bool ty_sc_affine(ty_sc *s, const ty_value *v, const ty_dim *idx, ty_dim addr, t
   return true;
 }
 
+/* A contiguous value under other shapes alone is contiguous, though its indices may not simplify: by sizes that may be 0 nothing is divided. */
+static bool reshaped(ty_sc *s, ty_value *v, ty_value **base, ty_dim *off, ty_dim *strides) {
+  ty_value *x = v;
+  ty_dim flat[TY_MAX_RANK];
+  while (x->def && x->def->op == TY_OP_reshape) x = x->def->args[0].value;
+  if (x == v || ty_sc_is_view(x->def)) return false;
+  *base = ty_sc_own_layout(s, x, off, strides);
+  ty_sc_contiguous(s->g, x->rank, x->shape, flat);
+  for (int i = 0; i < x->rank; i++)
+    if (strides[i] != flat[i]) return false;
+  ty_sc_contiguous(s->g, v->rank, v->shape, strides);
+  return true;
+}
+
 bool ty_sc_layout(ty_sc *s, ty_value *v, ty_value **base, ty_dim *off, ty_dim *strides) {
   ty_graph *g = s->g;
   ty_dim idx[TY_MAX_RANK];
   for (int i = 0; i < v->rank; i++) idx[i] = ty_sc_single(g, v->shape[i]) ? ty_dim_const(g, 0) : ty_dim_loopvar(g, "l", v->shape[i]);
-  return ty_sc_affine(s, v, idx, ty_sc_address(s, v, idx, base), off, strides);
+  return ty_sc_affine(s, v, idx, ty_sc_address(s, v, idx, base), off, strides) || reshaped(s, v, base, off, strides);
 }
