@@ -126,11 +126,11 @@ TY_F ty_u8 ty_abs_u8(ty_u8 a) { return a; }
   /* Out of range is what x86 does: the smallest integer. By masks, or gcc takes a cast of the result to T for trunc(a), which has -0. */ \
   TY_F ty_i32 ty_to_i32_##S(T a) { \
     const ty_i32 in = -((a > -(T)0x1.000001p31) & (a < (T)0x1p31)); \
-    return ((ty_i32)a & in) | (~in & (-0x7fffffff - 1)); \
+    return ((ty_i32)(in ? a : 0) & in) | (~in & (-0x7fffffff - 1)); \
   } \
   TY_F ty_i64 ty_to_i64_##S(T a) { \
     const ty_i64 in = -(ty_i64)((a >= -(T)0x1p63) & (a < (T)0x1p63)); \
-    return ((ty_i64)a & in) | (~in & (-0x7fffffffffffffffLL - 1)); \
+    return ((ty_i64)(in ? a : 0) & in) | (~in & (-0x7fffffffffffffffLL - 1)); \
   } \
   TY_F ty_i16 ty_to_i16_##S(T a) { return (ty_i16)ty_to_i32_##S(a); } \
   TY_F ty_i8 ty_to_i8_##S(T a) { return (ty_i8)ty_to_i32_##S(a); } \
