@@ -125,6 +125,85 @@ def test_assignments_in_place():
     assert memory["arena"] < 4 * a.numel()  # the indices and what is scattered: the rest is computed into the result
 
 
+def _earlier(a, b, i):
+    q = b[:2].softmax(1)  # computed before what it is assigned into, which would be written over it
+    y = (a * 3).softmax(1)
+    y[2:4] = q
+    return y
+
+
+def _earlier_and_changed(a, b, i):
+    q = a[:4].cumsum(1) * 2
+    y = a * 3
+    q[:2] = 5
+    y[2:6] = q
+    return y
+
+
+def _apart(a, b, i):
+    y = (a * 2).flatten().scatter(0, i.flatten(), b.flatten())  # scattered into memory of its own: in the result its elements lie apart
+    y[2:4] = 7
+    return torch.stack([y, b.flatten()], 1)
+
+
+def _both_in_one_place(a, b, i):
+    y = (a * 3).softmax(1)
+    q = (b[:4] + 1).softmax(1)
+    q[:2] = y[2:4]  # would lie in the result already, but so does q
+    y[2:6] = q
+    return y
+
+
+def _moved(a, b, i):
+    y = (a * 3).softmax(1)
+    y[:2] = y[2:4].clone()
+    return y
+
+
+def _read_later(a, b, i):
+    y = (a * 3).softmax(1)
+    q = b[:4].softmax(1)
+    y[2:6] = q
+    y[4:6, :3] = 7  # q, read once more, cannot lie there
+    return y, q.exp()
+
+
+def _joined_and_read_later(a, b, i):
+    y = (a * 3).softmax(1)
+    q = b[:4].softmax(1)
+    y[2:8] = torch.cat([q, a[:2].softmax(1)])
+    y[4:6] = 7
+    return y, q.exp()
+
+
+class _Constant(torch.nn.Module):
+    """What is computed once, from weights alone, is the same at the next call."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.randn(8, 8))
+        self.register_buffer("places", torch.randint(0, 8, (8, 8)))
+
+    def forward(self, a, b, i):
+        y = self.weight.scatter(1, self.places, self.weight * 2)
+        y[1:3] = a[:2]
+        return y
+
+
+@pytest.mark.parametrize(
+    "f",
+    [_earlier, _earlier_and_changed, _apart, _both_in_one_place, _moved, _read_later, _joined_and_read_later, _Constant()],
+    ids=lambda f: getattr(f, "__name__", "_Constant")[1:],
+)
+def test_assignments_out_of_place(f):
+    """One reason each not to compute something into the memory of what it becomes a part of."""
+    compiled = None
+    for _ in range(2):
+        args = torch.randn(8, 8), torch.randn(8, 8), torch.randint(0, 8, (8, 8))
+        compiled = compiled or tuyere.compile(f, *args, strict=True, no_compiler=True)
+        assert_same(compiled(*args), f(*args), rtol=1e-5, atol=1e-5)
+
+
 def _assignments(seed: int) -> str:
     """A random program that assigns to parts of tensors, reads what was there before, and what is there later."""
     draw = random.Random(seed)
